@@ -1,0 +1,39 @@
+# What people and CI run. `make demo` and `make test` need Python 3.11+ and a package index, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-fast check bench proof clean-demo
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+# The chain on the sample data, then the LoRA: everything lands in sample_data/raw-prepared.
+demo: .venv/ready
+	$(BIN)/dataprep run ./sample_data/raw --trigger sks
+	$(BIN)/dataprep train ./sample_data/raw-prepared
+	$(BIN)/dataprep report ./sample_data/raw-prepared
+
+test: check
+	$(BIN)/python -m pytest --cov=dataprep --cov-report=term:skip-covered
+
+test-fast: .venv/ready
+	$(BIN)/python -m pytest -m "not slow" -x
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.chain
+
+# Does the LoRA draw the character when, and only when, the trigger is in the prompt?
+proof: .venv/ready
+	$(BIN)/python -m benchmarks.proof
+
+clean-demo:
+	rm -rf sample_data/raw-prepared

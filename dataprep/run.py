@@ -1,0 +1,304 @@
+"""One run: check all, then per stage: key -> stored? -> compute -> store -> merge. Running is resuming."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataprep import __version__
+from dataprep.digest import digest
+from dataprep.errors import ConfigError, InputError, StageError
+from dataprep.export.kohya_reader import describe, differences, read_folder
+from dataprep.folders import STATE_FOLDER, check_folders, locked
+from dataprep.inference.torch_compat import chosen_device
+from dataprep.manifest import BASE, conform, empty_columns, merge
+from dataprep.models import Model, family, resolve
+from dataprep.pipeline import STAGES, Chain
+from dataprep.pixels import PixelCache
+from dataprep.progress import Observer, StageReport
+from dataprep.rows import RowStage, run_rows
+from dataprep.settings import Settings, build_stages, load_settings
+from dataprep.stage import Context, Stage
+from dataprep.store import Blobs, write_bytes, write_table
+
+MANIFEST = "manifest.parquet"
+METADATA_KEY = b"dataprep"
+_TABLE_RESULTS_KEPT = 4
+_DECODED_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for. Everything that may change a result is in here, and nowhere else."""
+
+    raw: Path
+    out: Path
+    config: Path | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)  # project settings given on the command line
+    overrides: Sequence[str] = ()  # texts of --set
+    until: str | None = None
+
+    def save(self) -> None:
+        """Remember the request in OUT, for `status`. Raises DiskError."""
+        record = {
+            "raw": str(self.raw.resolve()),
+            "config": None if self.config is None else str(self.config.resolve()),
+            "flags": {k: v for k, v in self.flags.items() if v is not None},
+            "overrides": list(self.overrides),
+            "until": self.until,
+            "version": __version__,
+        }
+        write_bytes(self.out / STATE_FOLDER / "run.json", json.dumps(record, indent=1).encode())
+
+    @classmethod
+    def load(cls, out: Path) -> Job:
+        """The request that last prepared `out`. Raises InputError."""
+        path = out / STATE_FOLDER / "run.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            config = None if record["config"] is None else Path(record["config"])
+            return cls(
+                Path(record["raw"]), out, config, record["flags"], tuple(record["overrides"]), record["until"]
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{out}: not a prepared folder: {path.name} is missing or damaged; run again"
+            ) from error
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    table: pa.Table
+    out: Path
+    settings: Settings
+    stages: list[StageReport]
+    models: Mapping[str, Model]
+    seconds: float
+    messages: list[str] = field(default_factory=list)  # for people: warnings, what sd-scripts will see
+
+
+@dataclass
+class Planned:
+    """A checked job: the chain's stages with their keys, and what they may use."""
+
+    settings: Settings
+    stages: tuple[Stage, ...]
+    keys: tuple[str, ...]
+    context: Context
+
+    @property
+    def store(self) -> Path:
+        """Folder of stored results."""
+        return self.context.out / STATE_FOLDER / "store"
+
+
+def plan(job: Job, *, device: str = "cpu", threads: int = 1, dry_run: bool = False) -> Planned:
+    """Check folders, settings, the chain and the models, before any work.
+
+    Raises:
+        InputError, ConfigError, ModelError: what the user has to mend.
+    """
+    check_folders(job.raw, job.out, None)
+    settings = load_settings(job.raw, job.config, job.flags, job.overrides, STAGES)
+    reg = settings.reg_folder()
+    check_folders(job.raw, job.out, reg)
+    defaults = family(settings.project.models)
+    built = build_stages(settings, STAGES, {"family": defaults.family, "resolution": defaults.resolution})
+    stages = Chain(built).until(job.until)
+    _check_trigger(settings, stages)
+    kinds = dict.fromkeys(kind for stage in stages for kind in stage.models)
+    models = {kind: resolve(settings.project.models, kind) for kind in kinds}
+    keys = tuple(digest(stage.key(), [models[kind].sha256 for kind in stage.models]) for stage in stages)
+    policy = next(stage for stage in built if stage.name == "scan").policy()  # type: ignore[attr-defined]
+    context = Context(
+        raw=job.raw.resolve(),
+        out=job.out.resolve(),
+        pixels=PixelCache(policy, _DECODED_BYTES),
+        blobs=Blobs(job.out.resolve() / STATE_FOLDER / "blobs"),
+        reg=reg,
+        models=models,
+        device=chosen_device(device) if models else "cpu",  # asking imports torch
+        threads=threads,
+        dry_run=dry_run,
+    )
+    return Planned(settings, stages, keys, context)
+
+
+def run(job: Job, observer: Observer, *, device: str = "cpu", threads: int = 1) -> Outcome:
+    """Prepare a folder: every stage, then the manifest, the report, and a look at what a trainer will see.
+
+    Raises:
+        UserError before any work; DiskError, StageError or KeyboardInterrupt with finished work kept.
+    """
+    from dataprep.report import write_report
+
+    started = time.perf_counter()
+    planned = plan(job, device=device, threads=threads)
+    with locked(job.out), collected_warnings() as messages:
+        job.save()
+        table, reports = execute(planned, observer)
+        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(_metadata(planned)).encode()})
+        write_table(job.out / MANIFEST, table)
+        write_report(job.out)
+        messages += [*_trigger_advice(planned.settings.project.trigger), *_read_back(job.out, table)]
+    seconds = time.perf_counter() - started
+    return Outcome(table, job.out, planned.settings, reports, planned.context.models, seconds, messages)
+
+
+def _trigger_advice(trigger: str | None) -> list[str]:
+    from dataprep.tags.trigger import trigger_report
+
+    return [] if trigger is None else trigger_report(trigger)
+
+
+def _read_back(out: Path, table: pa.Table) -> list[str]:
+    """What sd-scripts will see in the folder just written, and every difference to the plan."""
+    if not (out / "dataset.toml").is_file():
+        return []
+    view = read_folder(out)
+    return [describe(view), *(f"WRONG: {difference}" for difference in differences(view, table))]
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Gather what stages warn of, to be shown together after the run instead of amid its progress."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, collector = logging.getLogger("dataprep"), Collector(logging.WARNING)
+    logger.addHandler(collector)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield messages
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(collector)
+
+
+def execute(planned: Planned, observer: Observer) -> tuple[pa.Table, list[StageReport]]:
+    """All stages over a fresh table; row stages that follow each other share a pass."""
+    table = BASE.empty_table()
+    reports: list[StageReport] = []
+    pairs = zip(planned.stages, planned.keys, strict=True)
+    for is_row, group in groupby(pairs, key=lambda pair: pair[0].scope == "row"):
+        if is_row:
+            stretch = [RowStage(stage, key, planned.store, planned.context) for stage, key in group]
+            table = run_rows(stretch, table, observer, planned.context.threads)
+            reports.extend(stage.report for stage in stretch)
+        else:
+            for stage, key in group:
+                table, report = run_whole(stage, key, table, planned, observer)
+                reports.append(report)
+    return table, reports
+
+
+def run_whole(
+    stage: Stage, key: str, table: pa.Table | None, planned: Planned, observer: Observer
+) -> tuple[pa.Table, StageReport]:
+    """A stage over the whole table. Table stages are stored under a key of all their input."""
+    started = time.perf_counter()
+    table = BASE.empty_table() if table is None else table
+    observer.start(stage.name, table.num_rows)
+    path = planned.store / stage.name / key / f"{_table_key(stage, table)}.parquet"
+    computed = not (stage.scope == "table" and path.is_file())
+    if computed:
+        # A chain that stopped early lacks columns: they read as undecided.
+        result = stage.open(planned.context)(empty_columns(table, stage.needs))
+        if stage.scope == "source" and table.num_rows == 0:
+            table = conform({n: result[n] for n in result.schema.names}, stage.adds, stage.name)
+        else:
+            result = _declared(stage, result)
+            table = merge(table, result, stage.name)
+        if stage.scope == "table" and not planned.context.dry_run:
+            write_table(path, result)
+            _forget_old(path.parent)
+    else:
+        table = merge(table, pq.read_table(path), stage.name)
+    observer.advance(table.num_rows)
+    observer.finish()
+    rows = table.num_rows
+    return table, StageReport(stage.name, rows, rows if computed else 0, time.perf_counter() - started)
+
+
+def _declared(stage: Stage, result: pa.Table) -> pa.Table:
+    verdict = [BASE.field(name) for name in ("state", "reason") if name in result.schema.names]
+    names = result.schema.names
+    if len(set(names)) != len(names):
+        raise StageError(f"{stage.name}: returned a column twice: {names}")
+    return conform({name: result[name] for name in names}, pa.schema([*stage.adds, *verdict]), stage.name)
+
+
+def _table_key(stage: Stage, table: pa.Table) -> str:
+    # Parquet writes values, never what lies under nulls or beyond slices, and (without Arrow's schema) not
+    # whether a list's field is called item or element: equal tables are equal bytes.
+    sink = pa.BufferOutputStream()
+    # The verdicts so far are input of every table stage, whether it names them or not.
+    names = dict.fromkeys([*stage.needs.names, "role", "state"])
+    wanted = table.select([name for name in names if name in table.schema.names])
+    pq.write_table(
+        wanted.replace_schema_metadata(None).combine_chunks(), sink, compression="none", store_schema=False
+    )
+    return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
+
+
+def _forget_old(folder: Path) -> None:
+    results = sorted(folder.glob("*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in results[_TABLE_RESULTS_KEPT:]:
+        path.unlink(missing_ok=True)
+
+
+def _check_trigger(settings: Settings, stages: Sequence[Stage]) -> None:
+    needs_trigger = any(stage.name == "prune" and getattr(stage, "absorbing", True) for stage in stages)
+    if needs_trigger and settings.project.trigger is None and settings.project.purpose != "style":
+        raise ConfigError(
+            f"no trigger word: purpose {settings.project.purpose!r} binds the subject to a word; give one "
+            'with --trigger, such as --trigger sks (or trigger = "sks" in dataprep.toml)'
+        )
+
+
+def _metadata(planned: Planned) -> dict[str, Any]:
+    project = planned.settings.project
+    return {
+        "version": __version__,
+        "trigger": project.trigger,
+        "class_word": project.class_word,
+        "settings": {
+            "project": project.model_dump(mode="json"),
+            **{stage.name: stage.model_dump(mode="json") for stage in planned.stages},
+        },
+        "stage_keys": {stage.name: key for stage, key in zip(planned.stages, planned.keys, strict=True)},
+        "models": {
+            kind: {"name": m.name, "path": str(m.path), "revision": m.revision, "sha256": m.sha256}
+            for kind, m in planned.context.models.items()
+        }
+        # Only training needs the base model: it is named here, and found or fetched there.
+        | {"base": {"name": family(project.models).models["base"]}},
+    }
+
+
+def read_manifest(directory: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The manifest of a prepared folder and its metadata. Raises InputError if it is missing or damaged."""
+    from dataprep.folders import check_prepared
+
+    path = check_prepared(directory)
+    try:
+        table = pq.read_table(path)
+        return table, json.loads((table.schema.metadata or {})[METADATA_KEY])
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: damaged or not a dataprep manifest; run `dataprep run` again") from error

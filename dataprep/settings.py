@@ -1,0 +1,201 @@
+"""The one place of settings: dataprep.toml and flags become frozen pydantic models, or an error that helps.
+
+The project's own settings stand at the top of the file, each stage's in a table of its name:
+
+    trigger = "sks"
+    models = "miniature"
+    [dedup]
+    max_distance = 6
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from dataprep.errors import ConfigError
+from dataprep.stage import Stage
+
+PROJECT_FILE = "dataprep.toml"
+M = TypeVar("M", bound=BaseModel)
+
+
+class Project(BaseModel, frozen=True, extra="forbid"):
+    """Settings of the whole data set; a stage that has a field of the same name is given the value."""
+
+    trigger: Annotated[
+        str | None,
+        Field(min_length=1, description="word that the LoRA will answer to; rare, first in captions"),
+    ] = None
+    class_word: Annotated[
+        str | None, Field(min_length=1, description="what the subject is one of, such as girl, dog, car")
+    ] = None
+    purpose: Annotated[
+        Literal["character", "style", "outfit", "pose", "object"],
+        Field(description="what the LoRA shall learn; decides which tags the trigger absorbs"),
+    ] = "character"
+    models: Annotated[str, Field(description="family of models, see `dataprep models list`")] = "sd15"
+    reg: Annotated[
+        str | None, Field(description="folder of class images, relative to the file that names it")
+    ] = None
+    batch_size: Annotated[
+        int | None, Field(ge=1, le=256, description="pictures a training step; buckets are planned for it")
+    ] = None
+    resolution: Annotated[
+        int | None,
+        Field(
+            ge=64, le=4096, multiple_of=8, description="px; training area is its square; default: the model's"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked project settings and the stages' own sections, with where each came from for error messages."""
+
+    project: Project
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    origin: str = "settings"
+    base_folder: Path = field(default_factory=Path)  # relative folders in settings start here
+
+    def reg_folder(self) -> Path | None:
+        """The class-image folder, or None. Raises ConfigError if it is named but not there."""
+        if self.project.reg is None:
+            return None
+        folder = (self.base_folder / self.project.reg).resolve()
+        if not folder.is_dir():
+            raise ConfigError(
+                f"{self.origin}: reg: {folder} is not a folder; paths are relative to {self.base_folder}"
+            )
+        return folder
+
+
+def load_settings(
+    raw: Path,
+    config: Path | None,
+    flags: Mapping[str, Any],
+    overrides: Iterable[str],
+    stages: Iterable[type[Stage]],
+) -> Settings:
+    """Read the project file (RAW/dataprep.toml unless `config` names one), then let flags and --set win.
+
+    Args:
+        raw: the raw folder.
+        config: a project file named by the user, must exist.
+        flags: project settings from the command line; None means not given.
+        overrides: texts `stage.setting=value` or `setting=value`, value as in TOML or a bare word.
+        stages: the stage classes whose sections are allowed.
+    Raises:
+        ConfigError: unreadable file, unknown or out-of-range setting (named with its rule and range).
+    """
+    path = config or raw / PROJECT_FILE
+    document: dict[str, Any] = {}
+    if config is not None or path.is_file():
+        document = _read_toml(path)
+    origin = str(path) if document else "settings"
+    names = {stage.name: stage for stage in stages}
+    sections = {key: dict(value) for key, value in document.items() if isinstance(value, dict)}
+    project = {key: value for key, value in document.items() if not isinstance(value, dict)}
+    base_folder = path.parent.resolve()
+    for text in overrides:
+        stage_name, setting, value = _override(text)
+        (sections.setdefault(stage_name, {}) if stage_name else project)[setting] = value
+    for key, value in flags.items():
+        if value is not None:
+            project[key] = value
+            if key == "reg":  # a path on the command line is relative to where the user stands
+                project[key] = str(Path(value).resolve())
+    for name in sections:
+        if name not in names:
+            raise ConfigError(f"{origin}: [{name}]: there is no such stage{_closest(name, [*names])}")
+    return Settings(_validate(Project, project, origin, ""), sections, origin, base_folder)
+
+
+def build_stages(
+    settings: Settings, stages: Iterable[type[Stage]], defaults: Mapping[str, Any]
+) -> tuple[Stage, ...]:
+    """The stages with their settings: the section's, else the project's of the same name, else `defaults`.
+
+    Args:
+        settings: as loaded.
+        stages: stage classes in order.
+        defaults: values that belong to the chosen model family, such as resolution.
+    Raises:
+        ConfigError: unknown or out-of-range setting.
+    """
+    shared = {**defaults, **settings.project.model_dump(exclude_none=True)}
+    built = []
+    for stage in stages:
+        values = {key: value for key, value in shared.items() if key in stage.model_fields}
+        values |= settings.sections.get(stage.name, {})
+        built.append(_validate(stage, values, settings.origin, f"{stage.name}."))
+    return tuple(built)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _override(text: str) -> tuple[str, str, Any]:
+    name, sign, raw = text.partition("=")
+    if not sign or not name.strip():
+        raise ConfigError(f"--set {text}: wanted stage.setting=value, such as dedup.max_distance=6")
+    stage_name, _, setting = name.strip().rpartition(".")
+    try:
+        value = tomllib.loads(f"value = {raw.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()  # a bare word is a string
+    return stage_name, setting, value
+
+
+def _closest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(names))}"
+
+
+def _validate(model: type[M], values: Mapping[str, Any], origin: str, prefix: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(model, e, origin, prefix) for e in error.errors())) from error
+
+
+def _explain(model: type[BaseModel], error: Any, origin: str, prefix: str) -> str:  # noqa: ANN401 - pydantic's dict
+    name = ".".join(str(part) for part in error["loc"])
+    head = f"{origin}: {prefix}{name}"
+    if error["type"] == "extra_forbidden":
+        return f"{head}: no such setting{_closest(name, list(model.model_fields))}"
+    known = model.model_fields.get(str(error["loc"][0])) if error["loc"] else None
+    meaning = f" ({describe(known)})" if known is not None else ""
+    return f"{head}: {error['input']!r}: {error['msg'].lower()}{meaning}"
+
+
+def describe(info: Any) -> str:  # noqa: ANN401 - pydantic FieldInfo
+    """A setting's meaning and allowed range in words, from its pydantic field."""
+    rules = []
+    for rule in info.metadata:
+        for attribute, word in (
+            ("ge", ">="),
+            ("gt", ">"),
+            ("le", "<="),
+            ("lt", "<"),
+            ("multiple_of", "multiple of"),
+        ):
+            limit = getattr(rule, attribute, None)
+            if limit is not None:
+                rules.append(f"{word} {limit:g}" if isinstance(limit, int | float) else f"{word} {limit}")
+    text = info.description or ""
+    return f"{text}; {', '.join(rules)}" if rules else text

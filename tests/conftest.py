@@ -1,0 +1,107 @@
+"""Fixtures that tests of several folders share: a tiny raw folder and the context in which stages run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from dataprep.digest import digest, file_sha256
+from dataprep.manifest import BASE, BOX
+from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.stage import Context
+from dataprep.store import Blobs
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever tries to leave this machine fails its test."""
+    connect = socket.socket.connect
+
+    def only_here(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test wants the network: {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+
+
+PLACED = pa.schema(
+    [
+        *BASE,
+        ("phash", pa.string()),
+        ("box", BOX),
+        ("bucket_width", pa.int32()),
+        ("bucket_height", pa.int32()),
+        ("caption", pa.string()),
+        ("repeats", pa.int32()),
+        ("folder", pa.string()),
+        ("latents_key", pa.string()),
+    ]
+)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """Empty raw, class and prepared folders."""
+    for name in ("raw", "class", "out"):
+        (tmp_path / name).mkdir()
+    blobs = Blobs(tmp_path / "out" / ".dataprep" / "blobs")
+    pixels = PixelCache(PixelPolicy(), 2**24)
+    return Context(tmp_path / "raw", tmp_path / "out", pixels, blobs, reg=tmp_path / "class")
+
+
+@pytest.fixture
+def placed_row(context: Context) -> Callable[..., dict[str, Any]]:
+    """A function that draws a picture of noise and returns its row, placed in a bucket of its size."""
+
+    def make(
+        path: str, size: tuple[int, int] = (128, 64), role: str = "train", **cells: object
+    ) -> dict[str, Any]:
+        root = context.raw if role == "train" else context.reg
+        assert root is not None
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(len(path)).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        Image.fromarray(noise).save(file)
+        sha256 = file_sha256(file)
+        row = dict.fromkeys(PLACED.names) | {
+            "id": digest(role, path, ""),
+            "path": path,
+            "view": "",
+            "role": role,
+            "sha256": sha256,
+            "pixels_key": PixelPolicy().key(sha256),
+            "state": "active",
+            "width": size[0],
+            "height": size[1],
+            "box": {"left": 0, "top": 0, "right": size[0], "bottom": size[1]},
+            "bucket_width": size[0],
+            "bucket_height": size[1],
+            "caption": "sks girl, smile" if role == "train" else "girl",
+            "repeats": 2 if role == "train" else 1,
+            "folder": "2_sks girl" if role == "train" else "1_girl",
+        }
+        return row | cells
+
+    return make
+
+
+def placed_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as a manifest."""
+    return pa.Table.from_pylist(rows, schema=PLACED)
+
+
+@pytest.fixture
+def as_table() -> Callable[[list[dict[str, Any]]], pa.Table]:
+    """Rows as a manifest."""
+    return placed_table

@@ -1,0 +1,199 @@
+"""The whole chain on the miniature family: real formats, real stages, tiny weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dataprep.decisions import append, decision
+from dataprep.errors import ModelError
+from dataprep.export.kohya_reader import differences, read_folder
+from dataprep.forecast import forecast
+from dataprep.progress import Observer
+from dataprep.run import Job, Outcome, read_manifest, run
+from models.miniature.world import random_drawing, render, signature_drawing
+
+SIZES = ((400, 400), (320, 512), (512, 320))
+FLAGS = {"trigger": "sks", "class_word": "girl", "models": "miniature"}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RAW: twelve drawings of the signature character, a smaller copy, a broken file; and class images."""
+    home = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(3)
+    for folder, draw, count in (("raw", signature_drawing, 12), ("class", random_drawing, 6)):
+        (home / folder).mkdir()
+        for i in range(count):
+            render(draw(rng), *SIZES[i % 3]).save(home / folder / f"{folder}{i:02d}.png")
+    render(signature_drawing(np.random.default_rng(3)), 200, 200).save(home / "raw" / "small copy.png")
+    (home / "raw" / "broken.jpg").write_bytes(b"not a picture")
+    return home
+
+
+@pytest.fixture(scope="module")
+def prepared(pictures: Path) -> tuple[Job, Outcome]:
+    """A finished run."""
+    job = Job(pictures / "raw", pictures / "out", flags={**FLAGS, "reg": str(pictures / "class")})
+    return job, run(job, Observer(), threads=2)
+
+
+@pytest.fixture
+def copy(prepared: tuple[Job, Outcome], tmp_path: Path) -> Job:
+    """The finished run's folders, copied so that a test may change them."""
+    job = prepared[0]
+    for name in ("raw", "class", "out"):
+        shutil.copytree(job.raw.parent / name, tmp_path / name)
+    return Job(tmp_path / "raw", tmp_path / "out", flags={**FLAGS, "reg": str(tmp_path / "class")})
+
+
+def computed(outcome: Outcome, *stages: str) -> dict[str, int]:
+    return {report.name: report.computed for report in outcome.stages if report.name in stages}
+
+
+MODELS = ("fingerprint", "tag", "clip", "latents")
+
+
+def test_every_file_is_accounted_for(prepared: tuple[Job, Outcome]) -> None:
+    job, outcome = prepared
+    train = [row for row in outcome.table.to_pylist() if row["role"] == "train"]
+    assert sorted(row["path"] for row in train) == sorted(path.name for path in job.raw.iterdir())
+    states = {row["path"]: row["state"] for row in train}
+    assert states["broken.jpg"] == "quarantined"
+    assert states["small copy.png"] == "dropped"
+    assert list(states.values()).count("active") == 12
+
+
+def test_sd_scripts_sees_what_the_manifest_says(prepared: tuple[Job, Outcome]) -> None:
+    job, outcome = prepared
+    view = read_folder(job.out)
+    assert differences(view, outcome.table) == []
+    assert all(picture.cache is not None for picture in view.pictures)
+
+
+def test_the_trigger_stands_first_in_every_caption_and_never_in_a_class_images(
+    prepared: tuple[Job, Outcome],
+) -> None:
+    job, outcome = prepared
+    for row in outcome.table.to_pylist():
+        if row["state"] != "active":
+            continue
+        text = (job.out / row["caption_file"]).read_text(encoding="utf-8")
+        assert text == row["caption"] + "\n"
+        assert text.split().count("sks") + text.split().count("sks,") == (1 if row["role"] == "train" else 0)
+        assert text.startswith("sks girl" if row["role"] == "train" else "girl")
+
+
+def test_the_constant_features_are_absorbed_and_the_varying_ones_kept(prepared: tuple[Job, Outcome]) -> None:
+    fates: dict[str, set[str]] = {}
+    for row in prepared[1].table.to_pylist():
+        if row["state"] == "active" and row["role"] == "train":
+            for tag in row["tags"]:
+                fates.setdefault(tag["tag"], set()).add(tag["fate"])
+    assert "absorbed" in fates["green eyes"]
+    assert "kept" in fates["smile"]
+
+
+def test_a_second_run_computes_nothing_and_writes_nothing(prepared: tuple[Job, Outcome]) -> None:
+    job, _ = prepared
+    before = {path: path.stat().st_mtime_ns for path in (job.out / "img").rglob("*") if path.is_file()}
+    again = run(job, Observer(), threads=2)
+    assert computed(again, *MODELS, "dedup", "bucket", "prune", "reg") == dict.fromkeys(
+        [*MODELS, "dedup", "bucket", "prune", "reg"], 0
+    )
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert all(step.to_compute == 0 for step in forecast(job))
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads(
+    prepared: tuple[Job, Outcome], tmp_path: Path
+) -> None:
+    job, outcome = prepared
+    other = run(Job(job.raw, tmp_path / "out", flags=job.flags), Observer(), threads=1)
+    assert other.table.equals(outcome.table)
+
+
+def test_a_new_threshold_infers_nothing(copy: Job) -> None:
+    job = Job(copy.raw, copy.out, flags=copy.flags, overrides=("prune.general_threshold=0.8",))
+    assert computed(run(job, Observer(), threads=2), *MODELS) == dict.fromkeys(MODELS, 0)
+
+
+def test_a_renamed_file_decodes_nothing(copy: Job) -> None:
+    (copy.raw / "raw05.png").rename(copy.raw / "new name.png")
+    outcome = run(copy, Observer(), threads=2)
+    assert computed(outcome, *MODELS) == dict.fromkeys(MODELS, 0)
+    files = [row["image_file"] for row in outcome.table.to_pylist() if row["path"] == "new name.png"]
+    assert (copy.out / files[0]).is_file()
+    assert not list(copy.out.rglob("raw05*"))
+
+
+def test_a_changed_picture_is_done_again_alone(copy: Job) -> None:
+    drawing = random_drawing(np.random.default_rng(77))
+    render(drawing, 400, 400).save(copy.raw / "raw00.png")
+    done = computed(run(copy, Observer(), threads=2), *MODELS)
+    assert done["fingerprint"] == 1
+    # The bucket plan is made for the whole set, so a neighbour may move to another bucket with it.
+    assert 1 <= done["latents"] <= 3
+
+
+def test_tags_edited_in_a_caption_file_survive_another_threshold(copy: Job) -> None:
+    row = next(
+        r for r in read_manifest(copy.out)[0].to_pylist() if r["state"] == "active" and r["role"] == "train"
+    )
+    file = copy.out / row["caption_file"]
+    tags = file.read_text(encoding="utf-8").strip().split(", ")
+    gone = tags[-1]
+    file.write_text(", ".join([*tags[:-1], "holding a cup"]), encoding="utf-8")
+    run(
+        Job(copy.raw, copy.out, flags=copy.flags, overrides=("prune.general_threshold=0.6",)),
+        Observer(),
+        threads=2,
+    )
+    after = file.read_text(encoding="utf-8").strip().split(", ")
+    assert "holding a cup" in after
+    assert gone not in after
+
+
+def test_a_picture_left_out_by_hand_stays_out(copy: Job) -> None:
+    row = next(r for r in read_manifest(copy.out)[0].to_pylist() if r["path"] == "raw03.png")
+    append(copy.out, [decision((row["sha256"], ""), "page", state="drop")])
+    outcome = run(copy, Observer(), threads=2)
+    after = next(r for r in outcome.table.to_pylist() if r["path"] == "raw03.png")
+    assert (after["state"], after["reason"]) == ("dropped", "curate:by-hand: left out by hand")
+    assert not (copy.out / row["image_file"]).exists()
+
+
+def test_stopping_at_tag_leaves_captions_to_edit_with_nothing_absorbed(copy: Job, tmp_path: Path) -> None:
+    outcome = run(Job(copy.raw, tmp_path / "early", flags=FLAGS, until="tag"), Observer(), threads=2)
+    fates = {tag["fate"] for row in outcome.table.to_pylist() for tag in row["tags"] or ()}
+    assert "absorbed" not in fates
+    captions = [path.read_text("utf-8") for path in (tmp_path / "early" / "img").rglob("*.txt")]
+    assert any("green eyes" in caption for caption in captions)
+
+
+def test_the_manifest_names_settings_models_and_version(prepared: tuple[Job, Outcome]) -> None:
+    _, metadata = read_manifest(prepared[0].out)
+    assert metadata["trigger"] == "sks"
+    assert set(metadata["models"]) >= {"tagger", "clip", "vae", "base"}
+    assert len(metadata["models"]["tagger"]["sha256"]) == 64
+    assert set(metadata["stage_keys"]) >= {"scan", "prune", "export"}
+
+
+def test_every_caption_file_can_be_rebuilt_from_the_manifest(prepared: tuple[Job, Outcome]) -> None:
+    out = prepared[0].out
+    rows = pq.read_table(out / "manifest.parquet").to_pylist()
+    written = {path.relative_to(out).as_posix(): path.read_text("utf-8") for path in out.glob("*/*/*.txt")}
+    assert {row["caption_file"]: row["caption"] + "\n" for row in rows if row["caption_file"]} == written
+
+
+def test_a_model_that_cannot_be_found_says_what_was_tried_and_what_would_work(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match=r"(?s)Tried:.*--models miniature"):
+        run(Job(pictures / "raw", tmp_path / "out", flags={"trigger": "sks", "models": "sd15"}), Observer())
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,109 @@
+"""Settings: a mistake is named with its rule and range before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pytest
+from pydantic import Field
+
+from dataprep.errors import ConfigError
+from dataprep.settings import build_stages, load_settings
+from dataprep.stage import Stage
+
+
+class Sift(Stage):
+    """A stage with one setting of its own and one that the project may fill."""
+
+    name = "sift"
+    needs = pa.schema([])
+    adds = pa.schema([])
+    max_distance: Annotated[int, Field(ge=0, le=64, description="Hamming distance, bits")] = 4
+    trigger: str | None = None
+    resolution: int = 512
+
+
+STAGES = (Sift,)
+
+
+def sift(raw: Path, *overrides: str, **flags: str) -> Sift:
+    settings = load_settings(raw, None, flags, overrides, STAGES)
+    (stage,) = build_stages(settings, STAGES, {"resolution": 256, "family": "sd1"})
+    assert isinstance(stage, Sift)
+    return stage
+
+
+def write(raw: Path, text: str) -> None:
+    (raw / "dataprep.toml").write_text(text, encoding="utf-8")
+
+
+def test_without_a_file_everything_has_its_default(tmp_path: Path) -> None:
+    assert sift(tmp_path) == Sift(resolution=256)
+
+
+def test_the_file_in_raw_is_read(tmp_path: Path) -> None:
+    write(tmp_path, 'trigger = "zwx"\n[sift]\nmax_distance = 7\n')
+    assert sift(tmp_path) == Sift(max_distance=7, trigger="zwx", resolution=256)
+
+
+def test_a_flag_wins_over_the_file_and_set_over_the_section(tmp_path: Path) -> None:
+    write(tmp_path, 'trigger = "zwx"\n[sift]\nmax_distance = 7\n')
+    assert sift(tmp_path, "sift.max_distance=9", trigger="sks") == Sift(
+        max_distance=9, trigger="sks", resolution=256
+    )
+
+
+def test_a_sections_own_value_wins_over_the_projects(tmp_path: Path) -> None:
+    write(tmp_path, "resolution = 512\n[sift]\nresolution = 768\n")
+    assert sift(tmp_path).resolution == 768
+
+
+def test_a_bare_word_in_set_is_a_string(tmp_path: Path) -> None:
+    assert sift(tmp_path, "trigger=sks").trigger == "sks"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[sift]\nmax_distance = 99\n", ["sift.max_distance", "99", "64", "Hamming distance, bits"]),
+        ("[sift]\nmax_distanc = 3\n", ["sift.max_distanc", "no such setting", "max_distance"]),
+        ("[sieve]\nx = 1\n", ["[sieve]", "no such stage", "sift"]),
+        ("triger = 'sks'\n", ["triger", "no such setting", "'trigger'"]),
+        ("trigger = ''\n", ["trigger", "at least 1 character"]),
+        ("purpose = 'cat'\n", ["purpose", "character", "style"]),
+        ("trigger = \n", ["dataprep.toml", "not valid TOML"]),
+        ("resolution = 100\n", ["resolution", "multiple of 8"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_rule(tmp_path: Path, text: str, words: list[str]) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        sift(tmp_path)
+    for word in [*words, "dataprep.toml"]:
+        assert word in str(caught.value)
+
+
+def test_set_without_a_value_says_the_form(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stage\.setting=value"):
+        sift(tmp_path, "sift.max_distance")
+
+
+def test_a_config_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path, tmp_path / "other.toml", {}, (), STAGES)
+
+
+def test_reg_is_relative_to_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "class").mkdir()
+    write(tmp_path / "raw", 'reg = "../class"\n')
+    settings = load_settings(tmp_path / "raw", None, {}, (), STAGES)
+    assert settings.reg_folder() == tmp_path / "class"
+
+
+def test_a_reg_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, 'reg = "nowhere"\n')
+    with pytest.raises(ConfigError, match=r"reg: .*nowhere is not a folder"):
+        load_settings(tmp_path, None, {}, (), STAGES).reg_folder()
