@@ -1,0 +1,134 @@
+"""Any decoded picture to sRGB, 8 bit, RGB. This file decides how depth, profile, palette and alpha are read.
+
+Without a profile, RGB and grey are taken as sRGB and CMYK is converted without colour management, as browsers
+do. Alpha is composited in the encoded values, also as browsers do.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageCms
+
+Alpha = Literal["white", "black", "colour"]
+_BACKGROUND = {"white": (255, 255, 255), "black": (0, 0, 0)}
+# Mode a picture must be in before a profile of this colour space is applied to it.
+_PROFILE_MODE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+
+
+def to_srgb(image: Image.Image, alpha: Alpha) -> Image.Image:
+    """The picture as 8-bit sRGB in mode RGB, transparency resolved.
+
+    Args:
+        image: decoded, any mode Pillow knows.
+        alpha: what shows through: "white", "black", or "colour" for the colours hidden under the alpha.
+    Raises:
+        ValueError: a float picture has values outside every known range.
+    """
+    icc = image.info.get("icc_profile")
+    image, mask = _split_alpha(_eight_bits(image))
+    rgb = _managed(image, icc) if icc else None
+    if rgb is None:
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if mask is None or alpha == "colour":
+        return rgb
+    canvas = Image.new("RGB", rgb.size, _BACKGROUND[alpha])
+    canvas.paste(rgb, mask=mask)
+    return canvas
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits or float scaled to 8 bits; other modes as they are."""
+    if image.mode not in {"I", "F"} and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image).astype(np.float32)
+    finite = values[np.isfinite(values)]
+    peak = float(finite.max()) if finite.size else 0.0
+    white = _white_level(peak, image.mode)
+    scaled = np.nan_to_num(values, nan=0.0, posinf=white, neginf=0.0) * np.float32(255.0 / white)
+    grey = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+    grey.info = image.info
+    return grey
+
+
+def _white_level(peak: float, mode: str) -> float:
+    """The value that means white. 32-bit and float files do not say, so the least usual one that fits."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    levels = (65535.0, 4294967295.0) if mode == "I" else (1.0, 255.0, 65535.0)
+    for level in levels:
+        if peak <= level:
+            return level
+    raise ValueError(f"float picture with values up to {peak:g}")
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Opaque picture and its 8-bit alpha, None where nothing is transparent."""
+    if not image.has_transparency_data:
+        return image, None
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    alpha = rgba.getchannel("A")
+    mask = None if alpha.getextrema() == (255, 255) else alpha
+    grey = image.mode in {"LA", "La", "L", "1"}
+    return rgba.convert("RGB").convert("L") if grey else rgba.convert("RGB"), mask
+
+
+def _managed(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """The picture through its profile; None if the profile is broken or is not one for such a picture."""
+    if image.mode == "P":
+        image = image.convert("RGB")
+    transform = _transform(icc, "L" if image.mode in _GREY_MODES else image.mode)
+    if transform is None:
+        return None
+    wanted, apply = transform
+    if image.mode != wanted:
+        image = image.convert(wanted)
+    if apply is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    return apply.apply(image)
+
+
+@lru_cache(maxsize=64)
+def _transform(icc: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | None] | None:
+    """(mode to be in, transform to sRGB or None where it would change nothing); None: not usable."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = profile.profile.xcolor_space.strip()
+        wanted = _PROFILE_MODE.get(space)
+        if wanted is None or (mode != wanted and not (mode == "L" and wanted == "RGB")):
+            return None
+        transform = ImageCms.buildTransform(
+            profile,
+            _srgb(),
+            wanted,
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
+        return None  # a damaged profile: taken as if there were none
+    return wanted, None if _changes_nothing(transform, wanted) else transform
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether the profile is sRGB in all but name: no sample of the cube moves by more than one level."""
+    if mode not in {"RGB", "L"}:
+        return False
+    levels = np.linspace(0, 255, 17).round().astype(np.uint8)
+    if mode == "L":
+        grid = np.arange(256, dtype=np.uint8)[None, :]  # (1, 256)
+        expected = np.repeat(grid[..., None], 3, axis=2)
+    else:
+        grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(17, 289, 3)
+        expected = grid
+    found = np.asarray(transform.apply(Image.fromarray(grid)))
+    return int(np.abs(found.astype(np.int16) - expected).max()) <= 1
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

@@ -1,0 +1,229 @@
+"""Decide each picture's bucket and the box that is cut for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from dataprep.boxes import Box, around, box_within, cut, overlap
+from dataprep.bucket_plan import Costs, area_costs, assign, candidates, fits
+from dataprep.buckets import BucketGrid, Size, bucket_sizes, place
+from dataprep.errors import ConfigError
+from dataprep.manifest import ACTIVE, BOX, QUARANTINED
+from dataprep.stage import Context, Row, Stage, TableFunction
+
+_SUBJECT_CUT = 2.0  # cost of a subject that is wholly cut away, against 1 for the whole picture
+_TOO_SMALL = 1e3  # cost of a bucket for which a picture would be enlarged too much
+
+
+class Bucket(Stage, frozen=True):
+    """Settings of the buckets."""
+
+    name: ClassVar[str] = "bucket"
+    version: ClassVar[int] = 2
+    scope = "table"
+    needs: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("subject", BOX),
+            ("focus_x", pa.float32()),
+            ("focus_y", pa.float32()),
+            ("hand_box", BOX),
+        ]
+    )
+    adds: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("bucket_width", pa.int32()),
+            ("bucket_height", pa.int32()),
+            ("box", BOX),  # px of the upright original
+            ("crop_loss", pa.float32()),  # share of the pixels that is cut away, 0 to 1
+            ("kohya_crop_loss", pa.float32()),  # what kohya's own list and choice would cut away
+            ("subject_cut", pa.float32()),  # share of the subject that is cut away, null if there is none
+            ("scale", pa.float32()),  # bucket px per source px; over 1 is upscaling
+        ]
+    )
+
+    resolution: Annotated[
+        int, Field(ge=64, le=4096, description="a bucket's area is at most the square of it, px")
+    ] = 512
+    min_side: Annotated[
+        int | None, Field(ge=8, le=4096, description="least bucket side, px; default: resolution / 2")
+    ] = None
+    max_side: Annotated[
+        int | None, Field(ge=64, le=8192, description="greatest bucket side, px; default: 2 * resolution")
+    ] = None
+    step: Annotated[int, Field(ge=8, le=256, multiple_of=8, description="sides are multiples of it, px")] = 64
+    plan: Annotated[
+        Literal["best", "kohya"],
+        Field(description="best: least is cut, whole batches in every bucket; kohya: its list and choice"),
+    ] = "best"
+    batch_size: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=256,
+            description="buckets of the best plan hold multiples of it where that cuts no more than kohya",
+        ),
+    ] = 2
+    whole_batch_cost: Annotated[
+        float,
+        Field(ge=0, le=1, description="share of the pixels that whole batches may cost, else parts of one"),
+    ] = 0.005
+    max_upscale: Annotated[
+        float, Field(ge=1, le=16, description="pictures that would be enlarged more are set aside")
+    ] = 2.0
+
+    def grid(self) -> BucketGrid:
+        """The buckets that may be used. Raises ConfigError."""
+        low = self.min_side if self.min_side is not None else self.resolution // 2
+        high = self.max_side if self.max_side is not None else 2 * self.resolution
+        try:
+            return BucketGrid((self.resolution, self.resolution), low, high, self.step).adjusted()
+        except ValueError as error:
+            raise ConfigError(f"[bucket]: {error}") from error
+
+    def open(self, context: Context) -> TableFunction:
+        """Training rows choose the buckets; class images go into the buckets that training rows use."""
+        grid = self.grid()
+
+        def bucket(table: pa.Table) -> pa.Table:
+            rows = table.to_pylist()
+            for row in rows:
+                row.update(dict.fromkeys(self.adds.names))
+            train = [row for row in rows if row["role"] == "train" and row["state"] == ACTIVE]
+            reg = [row for row in rows if row["role"] == "reg" and row["state"] == ACTIVE]
+            used = self._place(train, candidates(grid), grid)
+            # Class images take what there is, so that every batch can pair the two.
+            self._place(reg, used or candidates(grid), grid, batch_size=1)
+            columns = [*self.adds, table.schema.field("state"), table.schema.field("reason")]
+            return pa.table(
+                {field.name: pa.array([row[field.name] for row in rows], field.type) for field in columns}
+            )
+
+        return bucket
+
+    def _place(
+        self, rows: list[Row], sizes: list[Size], grid: BucketGrid, batch_size: int | None = None
+    ) -> list[Size]:
+        """Fill the rows in; returns the buckets in use, by shape."""
+        if self.plan == "kohya":
+            sizes = sorted(set(sizes) & set(bucket_sizes(grid)), key=_shape) or sizes
+        fit = _Fit.of(rows, sizes)
+        small = fit.scales.min(axis=1, initial=np.inf) > self.max_upscale
+        for i in np.flatnonzero(small):
+            _set_aside(rows[i], sizes[int(np.argmin(fit.costs[i]))], float(fit.scales[i].min()))
+        rows = [row for row, too_small in zip(rows, small, strict=True) if not too_small]
+        if not rows:
+            return []
+        fit = fit.only(~small)
+        theirs = [place(*_region(row), bucket_sizes(grid)).bucket for row in rows]
+        if self.plan == "kohya":
+            chosen = [place(*_region(row), sorted(sizes)).bucket for row in rows]
+        else:
+            chosen = self._planned(fit, sizes, grid, batch_size or self.batch_size)
+        for row, size, their in zip(rows, chosen, theirs, strict=True):
+            _fill(row, size, their)
+        return sorted(Counter(chosen), key=_shape)
+
+    def _planned(self, fit: _Fit, sizes: list[Size], grid: BucketGrid, batch_size: int) -> list[Size]:
+        """The best plan in whole batches, or in the greatest part of one that costs little more than none.
+
+        A part is enough where repeats fill the batch: a bucket of 3 pictures, 10 repeats, is 15 batches of 2.
+        """
+        costs = fit.costs + np.where(fit.scales > self.max_upscale, _TOO_SMALL, 0.0)
+        costs = costs + area_costs(sizes, grid.area)
+        rows = np.arange(len(costs))
+        units = [unit for unit in range(1, batch_size + 1) if batch_size % unit == 0]
+        plans = [assign(costs, fit.aspects, unit) for unit in units]
+        limit = costs[rows, plans[0]].mean() + self.whole_batch_cost
+        places = next(
+            plan for plan in reversed(plans) if plan is plans[0] or costs[rows, plan].mean() <= limit
+        )
+        # Pictures that whole batches would enlarge too much go to their own best bucket.
+        bad = fit.scales[rows, places] > self.max_upscale
+        return [sizes[at] for at in np.where(bad, costs.argmin(axis=1), places)]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How N pictures fit B buckets: cost and scale, shape (N, B), and the pictures' shapes, (N,)."""
+
+    costs: Costs
+    scales: NDArray[np.float64]
+    aspects: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: list[Row], sizes: list[Size]) -> _Fit:
+        regions = np.array([_region(row) for row in rows], np.float64).reshape(-1, 2)
+        box_widths, box_heights = fits(regions[:, 0], regions[:, 1], sizes)
+        costs = 1.0 - box_widths * box_heights / (regions[:, 0] * regions[:, 1])[:, None]
+        scales = np.array([size[0] for size in sizes]) / box_widths
+        for i, row in enumerate(rows):
+            hand, subject = _hand(row), row["subject"]
+            if hand is not None:
+                boxes = [around(hand, row["width"], row["height"], size) for size in sizes]
+                scales[i] = [size[0] / box.width for size, box in zip(sizes, boxes, strict=True)]
+            elif subject is not None:
+                kept = np.minimum(1, box_widths[i] / max(1, subject["right"] - subject["left"]))
+                kept = kept * np.minimum(1, box_heights[i] / max(1, subject["bottom"] - subject["top"]))
+                costs[i] += _SUBJECT_CUT * (1 - kept)
+        return cls(costs, scales, regions[:, 0] / regions[:, 1])
+
+    def only(self, rows: NDArray[np.bool_]) -> _Fit:
+        return _Fit(self.costs[rows], self.scales[rows], self.aspects[rows])
+
+
+def _shape(size: Size) -> tuple[float, int]:
+    return size[0] / size[1], -size[0]
+
+
+def _hand(row: Row) -> Box | None:
+    if row["hand_box"] is None:
+        return None
+    return box_within(row["hand_box"], row["width"], row["height"])
+
+
+def _region(row: Row) -> Size:
+    """Size of what shall be seen: the box set by hand, else the whole picture."""
+    hand = _hand(row)
+    return (row["width"], row["height"]) if hand is None else (hand.width, hand.height)
+
+
+def _set_aside(row: Row, bucket: Size, scale: float) -> None:
+    row["state"] = QUARANTINED
+    row["reason"] = (
+        f"bucket:too-small: {row['width']}x{row['height']} px would be enlarged {scale:.1f} times to "
+        f"{bucket[0]}x{bucket[1]}; find a larger copy, lower resolution, or raise bucket.max_upscale"
+    )
+
+
+def _fill(row: Row, bucket: Size, kohya: Size) -> None:
+    hand, subject = _hand(row), row["subject"]
+    whole = Box(0, 0, row["width"], row["height"])
+    box = _box(row, bucket)
+    seen = None if subject is None else box_within(subject, row["width"], row["height"])
+    row.update(
+        bucket_width=bucket[0],
+        bucket_height=bucket[1],
+        box=box.as_dict(),
+        crop_loss=1.0 - overlap(box, hand or whole) / (hand or whole).area,
+        kohya_crop_loss=1.0 - cut(whole.width, whole.height, kohya, (0.5, 0.5), None).area / whole.area,
+        subject_cut=None if seen is None else 1.0 - overlap(box, seen) / seen.area,
+        scale=bucket[0] / box.width,
+    )
+
+
+def _box(row: Row, bucket: Size) -> Box:
+    width, height = row["width"], row["height"]
+    hand = _hand(row)
+    if hand is not None:
+        return around(hand, width, height, bucket)
+    subject = None if row["subject"] is None else box_within(row["subject"], width, height)
+    return cut(width, height, bucket, (row["focus_x"], row["focus_y"]), subject)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from dataprep.likeness import mirrored, thumb
+from dataprep.stage import Context
+from dataprep.stages.dedup import Dedup
+
+SCHEMA = pa.schema([("state", pa.string()), ("reason", pa.string()), *Dedup.needs])
+HASH = 0x9F0B_33C4_5A6D_E871
+THUMB = thumb(Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)))
+
+
+def row_of(name: str, flips: int = 0, **cells: object) -> dict[str, Any]:
+    """A picture whose hash differs from HASH in the lowest `flips` bits."""
+    phash = f"{HASH ^ ((1 << flips) - 1):016x}"
+    return {
+        "state": "active",
+        "id": f"id-{name}",
+        "path": f"{name}.png",
+        "role": "train",
+        "width": 100,
+        "height": 100,
+        "bytes": 1000,
+        "format": "png",
+        "phash": phash,
+        "trim_phash": cells.get("phash", phash),
+        "mirror_phash": f"{HASH ^ 0xFFFF_FFFF:016x}",
+        "thumb": THUMB,
+        "trim_thumb": THUMB,
+        "trim_share": 1.0,
+    } | cells
+
+
+def deduped(context: Context, *rows: dict[str, Any], **settings: Any) -> dict[str, dict[str, Any]]:
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    result = Dedup(**settings).open(context)(table).to_pylist()
+    return {row["id"].removeprefix("id-"): found for row, found in zip(rows, result, strict=True)}
+
+
+def kept(found: dict[str, dict[str, Any]]) -> set[str]:
+    return {name for name, row in found.items() if row["state"] == "active"}
+
+
+def test_a_copy_is_dropped_with_the_reason(context: Context) -> None:
+    found = deduped(context, row_of("a", width=200), row_of("b", 3))
+    assert found["a"]["duplicate_of"] is None
+    assert found["b"]["duplicate_of"] == "id-a"
+    assert found["b"]["distance"] == 3
+    assert found["b"]["state"] == "dropped"
+    assert found["b"]["reason"] == "dedup:duplicate: of a.png, distance 3; that one is larger"
+
+
+def test_the_threshold_is_inclusive(context: Context) -> None:
+    rows = row_of("a", width=200), row_of("b", 5)
+    assert kept(deduped(context, *rows, max_distance=4)) == {"a", "b"}
+    assert kept(deduped(context, *rows, max_distance=5)) == {"a"}
+
+
+def test_a_chain_of_small_steps_does_not_merge_its_ends(context: Context) -> None:
+    found = deduped(
+        context, row_of("a", 0, width=300), row_of("b", 6, width=200), row_of("c", 12), max_distance=8
+    )
+    assert kept(found) == {"a", "c"}
+
+
+def test_roles_are_compared_apart(context: Context) -> None:
+    assert kept(deduped(context, row_of("a"), row_of("b", role="reg"))) == {"a", "b"}
+    assert len(kept(deduped(context, row_of("a", role="reg"), row_of("b", role="reg")))) == 1
+
+
+def test_what_was_kept_by_hand_is_kept(context: Context) -> None:
+    found = deduped(context, row_of("large", width=900), row_of("hand", hand_state="keep"))
+    assert kept(found) == {"hand"}
+    both = deduped(context, row_of("a", hand_state="keep"), row_of("b", hand_state="keep"))
+    assert kept(both) == {"a", "b"}
+
+
+def test_the_larger_picture_then_the_larger_file_then_the_captioned_one_is_kept(context: Context) -> None:
+    assert kept(deduped(context, row_of("a", bytes=9000), row_of("b", width=150))) == {"b"}
+    assert kept(deduped(context, row_of("a", raw_caption="x"), row_of("b", bytes=1200))) == {"b"}
+    assert kept(deduped(context, row_of("a"), row_of("b", raw_caption="x"))) == {"b"}
+
+
+def test_a_bordered_copy_is_found_by_the_trimmed_hash(context: Context) -> None:
+    bordered = row_of("b", phash=f"{HASH ^ (2**40 - 1):016x}", trim_phash=f"{HASH ^ 1:016x}")
+    assert kept(deduped(context, row_of("a", width=200), bordered)) == {"a"}
+
+
+def test_rows_that_are_not_active_neither_count_nor_change(context: Context) -> None:
+    gone = row_of("a", width=900, state="quarantined", reason="scan:empty: x", phash=None, trim_phash=None)
+    found = deduped(context, gone, row_of("b"))
+    assert found["a"]["reason"] == "scan:empty: x"
+    assert found["b"]["state"] == "active"
+
+
+def test_the_order_of_the_rows_changes_nothing(context: Context) -> None:
+    rows = [row_of(name, flips) for name, flips in (("a", 0), ("b", 2), ("c", 5), ("d", 30), ("e", 32))]
+    assert deduped(context, *rows) == {
+        name: row for name, row in sorted(deduped(context, *reversed(rows)).items())
+    }
+
+
+def test_a_lossless_copy_is_kept_rather_than_a_compressed_one_of_its_size(context: Context) -> None:
+    found = deduped(context, row_of("a", format="jpeg", width=102), row_of("b", format="png"))
+    assert kept(found) == {"b"}
+    assert found["a"]["reason"].endswith("; that one is less compressed")
+
+
+def test_a_copy_with_borders_is_not_kept_for_being_larger(context: Context) -> None:
+    bordered = row_of("a", width=120, trim_share=0.8)
+    assert kept(deduped(context, bordered, row_of("b"))) == {"b"}
+
+
+def test_a_caption_that_is_lost_with_its_copy_is_reported(context: Context) -> None:
+    found = deduped(context, row_of("a", width=900), row_of("b", raw_caption="x"))
+    assert found["b"]["reason"].endswith("; its caption was not used")
+
+
+def test_near_hashes_of_other_colours_are_not_copies(context: Context) -> None:
+    other = thumb(Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)))
+    rows = row_of("a"), row_of("b", thumb=other, trim_thumb=other)
+    assert kept(deduped(context, *rows)) == {"a", "b"}
+
+
+def test_what_is_nearly_near_enough_is_reported_and_kept(context: Context) -> None:
+    found = deduped(context, row_of("a", width=300), row_of("b", 10), max_distance=8, review_distance=10)
+    assert kept(found) == {"a", "b"}
+    assert (found["b"]["similar_to"], found["b"]["similar_distance"]) == ("id-a", 10)
+    assert found["a"]["similar_to"] is None
+
+
+def test_mirror_images_are_copies_only_when_asked(context: Context) -> None:
+    flipped = row_of(
+        "b", phash=f"{HASH ^ 0xFFFF_FFFF:016x}", mirror_phash=f"{HASH:016x}", thumb=mirrored(THUMB)
+    )
+    rows = row_of("a", width=200), flipped
+    assert kept(deduped(context, *rows)) == {"a", "b"}
+    assert kept(deduped(context, *rows, mirrored=True)) == {"a"}

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dataprep.manifest import BASE
+from dataprep.stage import Context
+from dataprep.stages import scan as scan_module
+from dataprep.stages.scan import Scan
+
+
+def picture(path: Path, size: tuple[int, int] = (80, 70)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, "teal").save(path)
+
+
+def scanned(context: Context, **settings: Any) -> dict[str, dict[str, Any]]:
+    """Rows by role and path."""
+    table = Scan(**settings).open(context)(BASE.empty_table())
+    assert table.schema.equals(BASE)
+    return {f"{row['role']}:{row['path']}": row for row in table.to_pylist()}
+
+
+def test_every_file_is_a_row(context: Context) -> None:
+    picture(context.raw / "a.png")
+    picture(context.raw / "sub" / "b.jpg")
+    (context.raw / "notes.md").write_text("x")
+    (context.raw / "empty.jpg").touch()
+    (context.raw / "lonely.txt").write_text("no picture of this name")
+    (context.raw / "dataprep.toml").write_text("")
+    assert context.reg is not None
+    picture(context.reg / "c.webp")
+    rows = scanned(context)
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "train:a.png": "active",
+        "train:empty.jpg": "quarantined",
+        "train:lonely.txt": "quarantined",
+        "train:notes.md": "quarantined",
+        "train:sub/b.jpg": "active",
+        "reg:c.webp": "active",
+    }
+    assert rows["train:empty.jpg"]["reason"] == "scan:empty: the file has no bytes"
+    assert rows["train:notes.md"]["reason"].startswith("scan:not-an-image: ")
+    assert (rows["train:a.png"]["width"], rows["train:a.png"]["height"]) == (80, 70)
+
+
+def test_captions_belong_to_the_picture_beside_them(context: Context) -> None:
+    for name in ("a.png", "a.jpg", "b.png", "c.png", "sub/a.png"):
+        picture(context.raw / name)
+    (context.raw / "a.txt").write_bytes(b"\xef\xbb\xbf  hello, world \n")
+    (context.raw / "a.jpg.txt").write_text("only the jpg")
+    (context.raw / "b.txt").write_text(" \n")
+    (context.raw / "b.caption").write_text("second choice")
+    (context.raw / "c.caption").write_bytes("naïve".encode("cp1252"))
+    rows = scanned(context)
+    captions = {name.removeprefix("train:"): row["raw_caption"] for name, row in rows.items()}
+    assert captions == {
+        "a.png": "hello, world",
+        "a.jpg": "only the jpg",
+        "b.png": "second choice",
+        "c.png": "naïve",
+        "sub/a.png": None,
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig"])
+def test_captions_of_every_unicode_encoding_are_read(context: Context, encoding: str) -> None:
+    picture(context.raw / "a.png")
+    (context.raw / "a.txt").write_bytes("1girl, 桜, naïve".encode(encoding))
+    assert scanned(context)["train:a.png"]["raw_caption"] == "1girl, 桜, naïve"
+
+
+def test_an_unchanged_second_scan_reads_nothing(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(context.raw / "a.png")
+    (context.raw / "bad.jpg").write_text("words")
+    time.sleep(0.15)  # files of the last tenth of a second are not trusted
+    first = scanned(context)
+
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr(scan_module, "read_facts", refuse)
+    assert scanned(context) == first
+
+
+def test_a_dry_run_writes_nothing(context: Context) -> None:
+    picture(context.raw / "a.png")
+    before = sorted(context.out.rglob("*"))
+    scanned(replace(context, dry_run=True))
+    assert sorted(context.out.rglob("*")) == before
+
+
+def test_a_rename_keeps_the_identity_of_the_pixels(context: Context) -> None:
+    picture(context.raw / "a.png")
+    before = scanned(context)["train:a.png"]
+    (context.raw / "a.png").rename(context.raw / "b.png")
+    after = scanned(context)["train:b.png"]
+    assert after["pixels_key"] == before["pixels_key"]
+    assert after["id"] != before["id"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"min_side": 71}, "scan:too-small: 80x70 px; scan.min_side asks for 71"),
+        ({"max_side": 79}, "scan:too-large: 80x70 px; scan.max_side allows 79"),
+        ({"max_megapixels": 0.001}, "scan:too-large: 80x70 px; scan.max_megapixels allows 0.001 million"),
+        ({"max_megabytes": 0.0001}, "scan:too-large: 0 MiB; scan.max_megabytes allows 0.0001"),
+    ],
+)
+def test_limits_set_pictures_aside_with_the_reason(
+    context: Context, settings: dict[str, Any], reason: str
+) -> None:
+    picture(context.raw / "a.png")
+    assert scanned(context, **settings)["train:a.png"]["reason"] == reason
+
+
+def test_the_output_folder_inside_the_raw_one_is_not_scanned(context: Context) -> None:
+    inside = replace(context, out=context.raw / "out", reg=context.raw / "class")
+    picture(inside.raw / "a.png")
+    picture(inside.out / "b.png")
+    assert inside.reg is not None
+    picture(inside.reg / "c.png")
+    assert set(scanned(inside)) == {"train:a.png", "reg:c.png"}
+
+
+def test_threads_change_nothing(context: Context) -> None:
+    for i in range(9):
+        picture(context.raw / f"{i}.png", (80 + i, 70))
+    assert list(scanned(replace(context, threads=1))) == list(scanned(replace(context, threads=4)))

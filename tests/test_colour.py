@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from dataprep.colour import to_srgb
+
+
+def gradient() -> np.ndarray:
+    return np.tile(np.arange(256, dtype=np.uint8), (8, 1))
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    deep = gradient().astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    Image.fromarray(deep).save(tmp_path / "a.tif")
+    for name in ("a.png", "a.tif"):
+        with Image.open(tmp_path / name) as image:
+            assert np.array_equal(np.asarray(to_srgb(image, "white"))[..., 1], gradient())
+
+
+def test_float_and_32_bit_grey_are_scaled_to_their_white() -> None:
+    unit = Image.fromarray(gradient().astype(np.float32) / 255)
+    deep = Image.fromarray(gradient().astype(np.int32) * 257)
+    for image in (unit, deep):
+        assert np.array_equal(np.asarray(to_srgb(image, "white"))[..., 0], gradient())
+
+
+def test_float_values_beyond_every_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="values up to"):
+        to_srgb(Image.fromarray(np.full((4, 4), 1e9, np.float32)), "white")
+
+
+def test_not_a_number_becomes_black() -> None:
+    values = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)
+    assert np.asarray(to_srgb(Image.fromarray(values), "white"))[0, :, 0].tolist() == [0, 255, 0, 128]
+
+
+@pytest.mark.parametrize(("alpha", "shown"), [("white", 255), ("black", 0), ("colour", 77)])
+def test_alpha_shows_what_the_policy_says(alpha: str, shown: int) -> None:
+    image = Image.new("RGBA", (4, 4), (77, 77, 77, 0))
+    assert to_srgb(image, alpha).getpixel((0, 0)) == (shown,) * 3  # type: ignore[arg-type]
+
+
+def test_half_transparency_blends() -> None:
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
+    assert to_srgb(image, "white").getpixel((0, 0)) == (127, 127, 127)
+
+
+@pytest.mark.parametrize("mode", ["LA", "PA", "La", "RGBa"])
+def test_every_kind_of_transparency_is_resolved(mode: str) -> None:
+    image = Image.new("RGBA", (4, 4), (77, 77, 77, 0))
+    if mode == "La":
+        image = image.convert("LA").convert("La")
+    elif mode == "PA":
+        image = image.convert("RGB").quantize(4).convert("PA")
+        image.putalpha(0)
+    else:
+        image = image.convert(mode)
+    assert to_srgb(image, "white").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_transparent_palette_entries_and_colour_keys_are_resolved() -> None:
+    for mode, key in (("P", 3), ("L", 77), ("RGB", (77, 77, 77))):
+        image = Image.new("L", (8, 4), 77).convert(mode)
+        if mode == "P":
+            image = Image.new("P", (8, 4), 3)
+            image.putpalette([77] * 768)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", transparency=key)
+        with Image.open(buffer) as read:
+            assert to_srgb(read, "white").getpixel((0, 0)) == (255, 255, 255), mode
+
+
+def test_cmyk_without_a_profile_is_converted_plainly() -> None:
+    assert to_srgb(Image.new("CMYK", (2, 2), (255, 0, 0, 0)), "white").getpixel((0, 0)) == (0, 255, 255)
+
+
+def test_inverted_cmyk_of_adobe_jpeg_is_the_right_way_round(tmp_path: Path) -> None:
+    Image.new("CMYK", (64, 64), (0, 0, 0, 20)).save(tmp_path / "a.jpg")  # Pillow writes it as Adobe does
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert "adobe" in image.info
+        assert to_srgb(image, "white").getpixel((5, 5)) == pytest.approx((235, 235, 235), abs=3)
+
+
+def test_lab_becomes_srgb() -> None:
+    lab = Image.merge("LAB", [Image.new("L", (2, 2), value) for value in (137, 208, 195)])
+    assert to_srgb(lab, "white").getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=12)
+
+
+def test_bilevel_hsv_and_ycbcr_become_rgb() -> None:
+    assert to_srgb(Image.new("1", (2, 2), 1), "white").getpixel((0, 0)) == (255, 255, 255)
+    red = Image.new("RGB", (2, 2), (255, 0, 0))
+    for mode in ("HSV", "YCbCr"):
+        assert to_srgb(red.convert(mode), "white").getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=2)
+
+
+def test_an_srgb_profile_changes_nothing() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    image = Image.fromarray(noise)
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(np.asarray(to_srgb(image, "white")), noise)
+
+
+def test_a_lab_profile_is_applied_to_lab_and_not_to_rgb() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    lab = Image.merge("LAB", [Image.new("L", (2, 2), value) for value in (137, 208, 195)])
+    lab.info["icc_profile"] = profile
+    assert to_srgb(lab, "white").getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=12)
+    rgb = Image.new("RGB", (2, 2), (9, 99, 199))
+    rgb.info["icc_profile"] = profile
+    assert to_srgb(rgb, "white").getpixel((0, 0)) == (9, 99, 199)
+
+
+def test_a_broken_profile_is_as_good_as_none() -> None:
+    image = Image.new("RGB", (2, 2), (9, 99, 199))
+    image.info["icc_profile"] = b"no profile at all" * 20
+    assert to_srgb(image, "white").getpixel((0, 0)) == (9, 99, 199)
+
+
+def test_grey_takes_an_rgb_profile() -> None:
+    image = Image.fromarray(gradient())
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(np.asarray(to_srgb(image, "white"))[..., 2], gradient())

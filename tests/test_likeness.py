@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from dataprep.likeness import TRIMMED, WHOLE, alike, mirrored, thumb
+
+
+def soft(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(coarse).resize((96, 80), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_edits_leave_a_picture_alike(seed: int) -> None:
+    image = soft(seed)
+    for edited in (
+        image.resize((40, 33)),
+        image.convert("L").convert("RGB"),
+        ImageEnhance.Brightness(image).enhance(0.75),
+        ImageEnhance.Contrast(image).enhance(1.3),
+        image.crop((2, 2, 94, 77)),
+    ):
+        assert alike(thumb(image), thumb(edited))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_other_pictures_and_other_colours_are_not_alike(seed: int) -> None:
+    image = soft(seed)
+    red, green, blue = image.split()
+    assert not alike(thumb(image), thumb(soft(seed + 100)))
+    assert not alike(thumb(image), thumb(Image.merge("RGB", (blue, red, green))))
+
+
+def test_plain_walls_are_alike_only_in_the_same_colour() -> None:
+    wall = thumb(Image.new("RGB", (50, 50), (120, 90, 60)))
+    assert alike(wall, thumb(Image.new("RGB", (80, 40), (123, 92, 58))))
+    assert not alike(wall, thumb(Image.new("RGB", (50, 50), (60, 90, 120))))
+    assert not alike(wall, thumb(Image.new("RGB", (50, 50), (180, 150, 120))))
+
+
+def test_the_thumb_of_the_mirrored_picture_needs_no_picture() -> None:
+    image = soft(1)
+    assert mirrored(thumb(image)) == thumb(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+
+
+def test_trimmed_pictures_have_to_be_more_alike_than_whole_ones() -> None:
+    image = soft(2)
+    mixed = thumb(Image.blend(image, soft(52), 0.3))
+    assert alike(thumb(image), mixed, WHOLE)
+    assert not alike(thumb(image), mixed, TRIMMED)
+    assert alike(thumb(image), thumb(image.resize((48, 40))), TRIMMED)
