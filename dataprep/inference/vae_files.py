@@ -1,0 +1,122 @@
+"""Finding a VAE in what the user has: a diffusers folder, a VAE file, a whole checkpoint; never the network.
+
+A single file holds weights only; its architecture is read from the shapes of its tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataprep.errors import InputError, ModelError
+from dataprep.header import TensorInfo, read_header
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+_PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+_PREFIXES = ("first_stage_model.", "vae.", "")  # of the VAE's tensors in a checkpoint
+# The same block in the original names and in diffusers'
+_BLOCK = re.compile(r"encoder\.(?:down|down_blocks)\.(\d+)\.(?:block|resnets)\.(\d+)\.conv1\.weight")
+
+
+def load_vae(path: Path) -> AutoencoderKL:
+    """Load a VAE in float32, on the CPU.
+
+    Args:
+        path: a folder in diffusers layout (of the VAE, or of a model with a `vae` folder), or a .safetensors
+            file (a VAE, or a checkpoint that contains one).
+    Raises:
+        ModelError: there is none, it is broken, or it is a pickle.
+    """
+    from dataprep.inference.torch_compat import prepare_torch
+
+    prepare_torch()
+    if path.is_dir():
+        return _from_folder(path / "vae" if (path / "vae" / "config.json").is_file() else path)
+    if path.suffix in _PICKLES:
+        raise ModelError(
+            f"{path}: is a pickle, which runs programs when loaded and is not opened; convert it to "
+            ".safetensors with a tool you trust, on a machine you can lose, or fetch it in that format"
+        )
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such VAE; give a diffusers folder or a .safetensors file")
+    return _from_file(path)
+
+
+def _from_folder(folder: Path) -> AutoencoderKL:
+    import torch
+    from diffusers import AutoencoderKL
+
+    if not list(folder.glob("*.safetensors")) and list(folder.glob("*.bin")):
+        raise ModelError(
+            f"{folder}: holds only a pickle (.bin), which runs programs when loaded; fetch the "
+            ".safetensors file"
+        )
+    try:
+        return AutoencoderKL.from_pretrained(
+            folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: is no VAE in diffusers layout: {error}") from error
+
+
+def _from_file(path: Path) -> AutoencoderKL:
+    import torch
+    from diffusers import AutoencoderKL
+
+    try:
+        tensors = read_header(path).tensors
+    except InputError as error:
+        raise ModelError(str(error)) from error
+    config = architecture(path, tensors)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), "utf-8")
+        try:
+            return AutoencoderKL.from_single_file(
+                str(path), config=folder, local_files_only=True, torch_dtype=torch.float32
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"{path}: its VAE does not load: {error}") from error
+
+
+def architecture(path: Path, tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """The diffusers configuration of the VAE in a file, told by its tensors' shapes.
+
+    Raises:
+        ModelError: there is no VAE in it.
+    """
+    prefix = next((start for start in _PREFIXES if f"{start}encoder.conv_in.weight" in tensors), None)
+    if prefix is None or f"{prefix}decoder.conv_in.weight" not in tensors:
+        raise ModelError(
+            f"{path}: there is no VAE in this file (no tensor encoder.conv_in.weight); give the "
+            "checkpoint or VAE that belongs to the base model"
+        )
+    vae = {name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)}
+    blocks: dict[int, list[int]] = {}
+    for name, info in vae.items():
+        if match := _BLOCK.fullmatch(name):
+            blocks.setdefault(int(match[1]), []).append(info.shape[0])
+    channels = [blocks[level][0] for level in sorted(blocks)]
+    if not channels:
+        raise ModelError(f"{path}: its VAE is of a kind that is not known here")
+    return {
+        "_class_name": "AutoencoderKL",
+        "in_channels": 3,
+        "out_channels": 3,
+        "block_out_channels": channels,
+        "down_block_types": ["DownEncoderBlock2D"] * len(channels),
+        "up_block_types": ["UpDecoderBlock2D"] * len(channels),
+        "layers_per_block": len(blocks[0]),
+        "latent_channels": vae["decoder.conv_in.weight"].shape[1],
+        "norm_num_groups": min(32, channels[0]),
+        "use_quant_conv": "quant_conv.weight" in vae,
+        "use_post_quant_conv": "post_quant_conv.weight" in vae,
+        "mid_block_add_attention": any(".mid.attn_1." in n or ".mid_block.attentions." in n for n in vae),
+        "act_fn": "silu",
+        "sample_size": 512,
+    }

@@ -1,0 +1,321 @@
+"""Models by name: families, where each model is found, and proof that its files are still the same.
+
+Owns the search order: a pinned path beside this program, a local folder, the Hugging Face cache, the hub.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from dataprep.errors import ModelError
+from dataprep.model_files import fetched, hashes, recheck, recorded_revision, verified
+
+KINDS: Final = ("tagger", "clip", "vae", "base")
+LOCAL_MODELS: Final = "DATAPREP_MODELS"  # environment variable: a folder with one sub-folder per model
+# Asked before importing open_clip, which takes seconds.
+_OPEN_CLIP_ARCHITECTURES: Final = (
+    "vit",
+    "rn",
+    "convnext",
+    "eva",
+    "coca",
+    "mobileclip",
+    "nllb",
+    "roberta",
+    "xlm",
+    "pe-",
+)
+_WEIGHTS: Final = frozenset(
+    {".onnx", ".safetensors", ".bin", ".pt", ".csv", ".json", ".txt", ".toml", ".model"}
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose files are here and whole.
+
+    Attributes:
+        kind: tagger, clip, vae or base.
+        name: its name in pins.toml, or the path or repository that was asked for.
+        path: its folder, or its single file.
+        sha256: of its files, hex; two models with equal sha256 give equal results.
+        revision: commit of the repository it came from, None for local files.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    sha256: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that belong together: name per kind, and what the base model was trained at."""
+
+    name: str
+    family: Literal["sd1", "sd2", "sdxl"]
+    resolution: int  # px
+    models: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What is known of one model before it is here."""
+
+    kind: str
+    name: str
+    path: str | None = None  # relative to the assets
+    repo: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    folder: str = ""  # sub-folder of the repository that is the model
+    files: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # fetched too where they exist
+    facts: Mapping[str, Any] = field(default_factory=dict)  # thresholds, input conventions
+
+
+def assets() -> Path:
+    """Folder of pins.toml and the miniature family: in the wheel, or `models/` of a checkout."""
+    shipped = Path(__file__).parent / "_models"
+    return shipped if (shipped / "pins.toml").is_file() else Path(__file__).parent.parent / "models"
+
+
+@functools.cache
+def _pins_file() -> dict[str, dict[str, Any]]:
+    path = assets() / "pins.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); install dataprep again") from error
+
+
+def families() -> tuple[str, ...]:
+    """Names of the model families."""
+    return tuple(name for name in _pins_file() if name not in KINDS)
+
+
+def family(models: str) -> Family:
+    """The family of a `models` setting: `NAME` or `NAME, kind=MODEL, ...`.
+
+    Args:
+        models: such as "sd15" or "sd15, tagger=wd-eva02-large-v3, clip=./my-clip".
+    Raises:
+        ModelError: no such family or kind.
+    """
+    name, *overrides = (part.strip() for part in models.split(","))
+    table = _pins_file().get(name)
+    if table is None or name in KINDS:
+        raise ModelError(
+            f"models = {name!r}: there is no such family; known are {', '.join(families())}. A single "
+            "model is replaced by naming its kind: models = 'sd15, tagger=MODEL'"
+        )
+    chosen = {kind: str(table[kind]) for kind in KINDS}
+    for override in overrides:
+        kind, equals, wanted = (part.strip() for part in override.partition("="))
+        if kind not in KINDS or not equals or not wanted:
+            raise ModelError(
+                f"models: {override!r} was found; wanted kind=MODEL with a kind of {', '.join(KINDS)}"
+            )
+        chosen[kind] = wanted
+    return Family(name, table["family"], int(table["resolution"]), chosen)
+
+
+def pins(kind: str) -> dict[str, Pin]:
+    """The known models of a kind, by name."""
+    return {name: _pin(kind, name, table) for name, table in _pins_file().get(kind, {}).items()}
+
+
+def _pin(kind: str, name: str, table: Mapping[str, Any]) -> Pin:
+    facts = dict(table)
+    where = {key: facts.pop(key) for key in ("path", "repo", "revision", "sha256", "folder") if key in facts}
+    files, optional = tuple(facts.pop("files", ())), tuple(facts.pop("optional", ()))
+    return Pin(kind, name, **where, files=files, optional=optional, facts=facts)
+
+
+def facts(model: Model) -> Mapping[str, Any]:
+    """What pins.toml says of a model (thresholds, format), by its name or its repository's; may be empty."""
+    for pin in pins(model.kind).values():
+        repo = pin.repo or pin.name
+        if model.name in (pin.name, repo) or Path(model.name).name == Path(repo).name:
+            return pin.facts
+    return {}
+
+
+def resolve(models: str, kind: str) -> Model:
+    """The model of one kind that a `models` setting names, found or fetched, its files verified.
+
+    Args:
+        models: a family, see `family`.
+        kind: tagger, clip, vae or base.
+    Raises:
+        ModelError: it can be neither found nor fetched, or its files changed since its first use.
+    """
+    return find(kind, family(models).models[kind])
+
+
+def find(kind: str, name: str) -> Model:
+    """A model by its name in pins.toml, by a local path, or by `owner/repository`.
+
+    Raises:
+        ModelError: it can be neither found nor fetched, or its files changed since its first use.
+    """
+    pin = pins(kind).get(name)
+    if pin is None:
+        return _unpinned(kind, name)
+    if pin.path is not None:
+        return _local(kind, name, assets() / pin.path)
+    return _pinned(pin)
+
+
+def _unpinned(kind: str, name: str) -> Model:
+    path = Path(name).expanduser()
+    if path.exists():
+        return _local(kind, name, path.resolve())
+    if kind == "clip" and "@" in name:
+        # weights alone don't say their architecture: ViT-B-32@/path/to/weights.safetensors
+        return _local(kind, name, Path(name.partition("@")[2]).expanduser().resolve())
+    if kind == "clip" and (repo := _open_clip_repo(name)) is not None:
+        return _pinned(Pin(kind, name, None, repo, None, None, "", *_default_files(kind)))
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        known = next((pin for pin in pins(kind).values() if pin.repo == name), None)
+        default = _default_files(kind)
+        return _pinned(known or Pin(kind, name, repo=name, files=default[0], optional=default[1]))
+    raise ModelError(
+        f"{kind} {name!r}: no such path, and not a known name; known are {', '.join(pins(kind))}. "
+        "Or name a folder, or a Hugging Face repository as owner/name"
+    )
+
+
+def _open_clip_repo(name: str) -> str | None:
+    """The repository of one of open_clip's pretrained tags, such as ViT-B-32/laion2b_s34b_b79k."""
+    architecture, slash, tag = name.partition("/")
+    if not slash or not architecture.lower().startswith(_OPEN_CLIP_ARCHITECTURES):
+        return None
+    from dataprep.inference.torch_compat import prepare_torch
+
+    prepare_torch()
+    import open_clip
+
+    found = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "")
+    return "/".join(found.split("/")[:2]) or None
+
+
+def _default_files(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Needed and optional files of a repository that pins.toml doesn't know."""
+    match kind:
+        case "tagger":
+            return ("model.onnx", "selected_tags.csv"), ("*.json", "thresholds.csv")
+        case "clip":
+            return ("open_clip_config.json", "open_clip_model.safetensors"), ("*.json", "*.txt", "*.model")
+        case "vae":
+            return ("config.json", "diffusion_pytorch_model.safetensors"), ()
+    sd15 = pins("base")["sd15"]
+    return sd15.files, sd15.optional
+
+
+def _local(kind: str, name: str, path: Path) -> Model:
+    files = _model_files(path)
+    if not files:
+        raise ModelError(
+            f"{kind} {name!r}: {path} is not there or holds no model files; wanted files ending in "
+            f"{', '.join(sorted(_WEIGHTS))}. {_miniature_hint(name)}"
+        )
+    return Model(kind, name, path, hashes(path, files))
+
+
+def _model_files(path: Path) -> tuple[str, ...]:
+    if path.is_file():
+        return (path.name,)
+    found = (file.relative_to(path) for file in path.rglob("*") if file.is_file() and file.suffix in _WEIGHTS)
+    return tuple(sorted(f.as_posix() for f in found if not any(part.startswith(".") for part in f.parts)))
+
+
+def _pinned(pin: Pin) -> Model:
+    tried: list[str] = []
+    root, revision = _located(pin, tried, fetch=True)
+    if root is None:
+        name = Path(pin.repo or "").name
+        raise ModelError(
+            f"{pin.kind} {pin.name!r} can be neither found nor fetched. Tried:\n"
+            + "".join(f"  - {line}\n" for line in tried)
+            + f"To use it without a network, put {', '.join(pin.files)} into a folder named {name}, and set "
+            f"{LOCAL_MODELS} to the folder above it. {_miniature_hint(pin.name)}"
+        )
+    sha256 = verified(f"{pin.kind}:{pin.repo}", root, pin.files, revision, pin.sha256)
+    return Model(pin.kind, pin.name, root / pin.folder, sha256, revision)
+
+
+def _located(pin: Pin, tried: list[str], *, fetch: bool) -> tuple[Path | None, str | None]:
+    """The folder with a pinned model's files, and its commit; (None, None) if there is none."""
+    if pin.path is not None:
+        root = assets() / pin.path
+        return (root, None) if root.exists() and _model_files(root) else (None, None)
+    local = _in_local_folder(pin, tried)
+    if local is not None:
+        return local, None
+    wanted = pin.revision or recorded_revision(f"{pin.kind}:{pin.repo}")
+    return fetched(pin.repo or "", wanted, pin.files, pin.optional, tried, fetch=fetch)
+
+
+def _in_local_folder(pin: Pin, tried: list[str]) -> Path | None:
+    base = os.environ.get(LOCAL_MODELS)
+    if not base:
+        tried.append(f"a local folder: {LOCAL_MODELS} is not set")
+        return None
+    for name in dict.fromkeys((pin.name, Path(pin.repo or "").name)):
+        folder = Path(base).expanduser() / name
+        if folder.is_dir() and all((folder / file).is_file() for file in pin.files):
+            return folder
+        tried.append(f"{folder}: {'lacks some of the files' if folder.is_dir() else 'is not there'}")
+    return None
+
+
+def _miniature_hint(name: str) -> str:
+    if name == "miniature":
+        return "The miniature family ships with dataprep; install it again, or run models/miniature/make.py"
+    return "To try everything now with the built-in miniature family: `dataprep run ... --models miniature`"
+
+
+def list_text() -> str:
+    """The families and their models, and which are on this machine, as text."""
+    lines = []
+    for name in families():
+        chosen = family(name)
+        lines.append(f"{name}: {chosen.family}, {chosen.resolution} px")
+        for kind, model in chosen.models.items():
+            lines.append(f"  {kind:<7}{model:<22}{_whereabouts(pins(kind)[model])}")
+    lines.append("\nSingle models, for models = 'FAMILY, kind=MODEL':")
+    for kind in KINDS:
+        for name, pin in pins(kind).items():
+            lines.append(f"  {kind:<7}{name:<22}{_whereabouts(pin)}")
+    return "\n".join(lines)
+
+
+def _whereabouts(pin: Pin) -> str:
+    root, _ = _located(pin, [], fetch=False)
+    if root is not None:
+        return f"here: {root}"
+    return f"not here; {pin.repo}" if pin.repo else "not here"
+
+
+def verify_text() -> str:
+    """Every model that was used, read again and held against its sha256, as text.
+
+    Raises:
+        ModelError: files changed since their first use.
+    """
+    results = recheck()
+    changed = [source for source, verdict in results.items() if verdict.startswith("CHANGED")]
+    text = "\n".join(f"{source}: {verdict}" for source, verdict in results.items())
+    if changed:
+        raise ModelError(
+            f"{text}\n{len(changed)} changed since first use; delete their folders to fetch them again"
+        )
+    return text or "no model was fetched yet"

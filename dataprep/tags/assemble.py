@@ -1,0 +1,87 @@
+"""From decisions to captions: what stands first, what people added, removed and ordered, the final text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from dataprep.captions import SEPARATOR, spelled, tag_key
+
+Tag = dict[str, Any]  # a manifest.TAG
+KEPT, ABSORBED, PRUNED = "kept", "absorbed", "pruned"
+ADDED, REMOVED = "added_by_hand", "removed_by_hand"
+IN_CAPTION: Final = frozenset({KEPT, ADDED})
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What people decided about one picture's caption."""
+
+    added: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    order: Sequence[str] | None = None
+    caption: str | None = None
+    raw: Sequence[str] = ()  # tags of the caption beside the raw picture
+
+
+def lead(trigger: str | None, class_word: str | None) -> str:
+    """What stands before the tags: the trigger word, then the class word; "" if there is neither."""
+    return " ".join(word for word in (trigger, class_word) if word)
+
+
+def caption_text(first: str, tags: Iterable[str]) -> str:
+    """The caption: what stands first, then the tags."""
+    return SEPARATOR.join([first, *tags] if first else tags)
+
+
+@lru_cache(maxsize=2**16)
+def says(tag: str, word: str) -> bool:
+    """Whether a tag has a word (or several) in it, as whole words."""
+    return re.search(rf"(?<!\w){re.escape(tag_key(word))}(?!\w)", tag_key(tag)) is not None
+
+
+def with_hand(tags: Sequence[Tag], hand: Hand) -> list[Tag]:
+    """The machine's tags after people's decisions, which outrank every rule.
+
+    Args:
+        tags: of one picture, with fates, in caption order.
+        hand: what people decided.
+    """
+    removed = {tag_key(tag) for tag in hand.removed}
+    by_key = {tag_key(tag["tag"]): dict(tag) for tag in tags}
+    for tags_by_hand, source, rule in (
+        (hand.raw, "raw", "added by hand: in the caption beside the raw picture"),
+        (hand.added, "hand", "added by hand"),
+    ):
+        for tag in tags_by_hand:
+            old = by_key.get(tag_key(tag), {})
+            by_key[tag_key(tag)] = {
+                "tag": old.get("tag") or spelled(tag),
+                "score": old.get("score"),
+                "source": source,
+                "category": old.get("category") or "general",
+                "fate": ADDED,
+                "rule": rule,
+            }
+    for key in removed:
+        if key in by_key:
+            by_key[key].update(fate=REMOVED, rule="removed by hand")
+    return _ordered(list(by_key.values()), hand.order)
+
+
+def _ordered(tags: list[Tag], order: Sequence[str] | None) -> list[Tag]:
+    if order is None:
+        return tags
+    place = {tag_key(tag): i for i, tag in enumerate(order)}
+    return sorted(tags, key=lambda tag: place.get(tag_key(tag["tag"]), len(place)))
+
+
+def hand_caption(text: str, trigger: str | None, class_word: str | None) -> str:
+    """A caption written by hand, as it is; the trigger word is put before it if it is nowhere in it."""
+    if trigger is None or says(text, trigger):
+        return text
+    first = trigger if class_word and says(text, class_word) else lead(trigger, class_word)
+    return caption_text(first, [text] if text else [])

@@ -1,0 +1,106 @@
+"""People's decisions on single captions, applied after every rule, row by row: there are few such rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dataprep.captions import tag_key, tags_of
+from dataprep.tags.assemble import (
+    ADDED,
+    IN_CAPTION,
+    KEPT,
+    PRUNED,
+    Hand,
+    caption_text,
+    hand_caption,
+    lead,
+    with_hand,
+)
+from dataprep.tags.columns import TagColumns
+
+if TYPE_CHECKING:
+    from dataprep.stages.prune import Prune
+
+COLUMNS = ("hand_added", "hand_removed", "hand_order", "hand_caption", "raw_caption")
+
+
+def hands(table: pa.Table, active: NDArray[np.bool_]) -> dict[int, Hand]:
+    """What people decided, by row, for the rows where they decided anything.
+
+    Args:
+        table: with the hand columns, and raw_caption to tell which tags came with the raw picture.
+        active: which rows count, shape (rows,).
+    """
+    touched = np.zeros(table.num_rows, dtype=bool)
+    for name in COLUMNS:
+        touched |= pc.is_valid(table[name]).to_numpy()
+    picked = np.flatnonzero(touched & active)
+    cells = table.select(COLUMNS).take(pa.array(picked)).to_pylist()
+    found = {int(row): _hand(cell) for row, cell in zip(picked, cells, strict=True)}
+    return {row: hand for row, hand in found.items() if hand != Hand()}
+
+
+def _hand(cell: Mapping[str, Any]) -> Hand:
+    beside = {tag_key(tag) for tag in tags_of(cell["raw_caption"] or "")}
+    added = cell["hand_added"] or ()
+    return Hand(
+        added=tuple(tag for tag in added if tag_key(tag) not in beside),
+        removed=tuple(cell["hand_removed"] or ()),
+        order=cell["hand_order"],
+        caption=cell["hand_caption"],
+        raw=tuple(tag for tag in added if tag_key(tag) in beside),
+    )
+
+
+def edited(
+    columns: TagColumns,
+    captions: list[str],
+    touched: Mapping[int, Hand],
+    reg: NDArray[np.bool_],
+    settings: Prune,
+) -> TagColumns:
+    """The tags after people's decisions; writes their captions into `captions`.
+
+    Args:
+        columns: the machine's tags.
+        captions: the machine's captions, one per row; changed in place.
+        touched: what people decided, by row.
+        reg: which rows are class images, shape (rows,).
+        settings: trigger and class word.
+    """
+    if not touched:
+        return columns
+    changed = {}
+    for row, hand in touched.items():
+        is_reg = bool(reg[row])
+        tags = _without_first(with_hand(columns.of(row), hand), settings, is_reg)
+        captions[row] = _caption(tags, hand, settings, is_reg)
+        changed[row] = tags
+    return columns.replaced(changed)
+
+
+def _without_first(tags: list[dict[str, Any]], settings: Prune, reg: bool) -> list[dict[str, Any]]:
+    """Hand-added tags that repeat what stands first anyway are not written twice."""
+    first = {
+        tag_key(word) for word in (settings.trigger, lead(settings.trigger, settings.class_word)) if word
+    }
+    for tag in tags:
+        if tag["fate"] in IN_CAPTION and tag_key(tag["tag"]) in first:
+            where = "never stands in a class image's caption" if reg else "the caption has it already, once"
+            tag.update(fate=PRUNED, rule=f"trigger: {where}")
+    return tags
+
+
+def _caption(tags: list[dict[str, Any]], hand: Hand, settings: Prune, reg: bool) -> str:
+    trigger = None if reg else settings.trigger
+    if hand.caption is not None:
+        return hand_caption(hand.caption, trigger, settings.class_word)
+    bare = reg and settings.reg_captions == "class" and settings.class_word is not None
+    kept = [tag["tag"] for tag in tags if tag["fate"] == ADDED or (not bare and tag["fate"] == KEPT)]
+    return caption_text(lead(trigger, settings.class_word), kept)

@@ -1,0 +1,70 @@
+"""Concepts for CLIP: what is asked for by default, and how a probability is made of similarities."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What taggers trained on drawings name badly or not at all, and what no trigger should bind by accident.
+CONCEPTS: Final = (
+    "photo",
+    "illustration",
+    "pencil sketch",
+    "oil painting",
+    "watercolor painting",
+    "3d render",
+    "pixel art",
+    "line art",
+    "comic page",
+    "screenshot of a video game",
+    "poster with text",
+    "black and white picture",
+    "blurry picture",
+    "beach",
+    "forest",
+    "city street",
+    "mountains",
+    "snow",
+    "night",
+    "sunset",
+    "interior of a room",
+    "stage with lights",
+    "swimming pool",
+    "crowd",
+)
+TEMPLATES: Final = ("{}", "a picture of {}", "a drawing of {}")
+NULL_PROMPTS: Final = ("a picture", "an image", "a drawing", "a photo", "something")
+
+
+def softmax_probability(
+    concepts: NDArray[np.float32], nulls: NDArray[np.float32], scale: float
+) -> NDArray[np.float32]:
+    """Probability that a concept's words fit a picture better than words that say nothing.
+
+    For each concept, the softmax over it and the mean null prompt, so that .5 means: no better than nothing.
+
+    Args:
+        concepts: cosine similarity of pictures and concepts, shape (B, N).
+        nulls: cosine similarity of pictures and null prompts, shape (B, M).
+        scale: the model's logit scale, the inverse temperature (100 for CLIP).
+    Returns:
+        Shape (B, N), 0..1.
+    """
+    logits = scale * concepts
+    null = _log_mean_exp(scale * nulls)  # (B, 1)
+    return np.asarray(1 / (1 + np.exp(np.clip(null - logits, -60, 60))), dtype=np.float32)
+
+
+def sigmoid_probability(concepts: NDArray[np.float32], scale: float, bias: float) -> NDArray[np.float32]:
+    """A SigLIP model's own probability that words and picture belong together, shape (B, N)."""
+    return np.asarray(1 / (1 + np.exp(np.clip(-(scale * concepts + bias), -60, 60))), dtype=np.float32)
+
+
+def _log_mean_exp(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    top = logits.max(axis=1, keepdims=True)
+    return np.asarray(top + np.log(np.exp(logits - top).mean(axis=1, keepdims=True)), dtype=np.float32)
+
+
+ScoreKind = Literal["softmax against null prompts", "sigmoid"]

@@ -1,0 +1,73 @@
+"""From which probability a tag counts: the model card's precision = recall point, per category or per tag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataprep.errors import ModelError
+from dataprep.tags.absorb import Purpose
+from dataprep.tags.vocabulary import CHARACTER, COPYRIGHT
+
+if TYPE_CHECKING:
+    from dataprep.models import Model
+
+DEFAULT_GENERAL: Final = 0.35
+DEFAULT_CHARACTER: Final = 0.85
+# Style sets are tagged more coarsely, so that little of the content is left unnamed to be learned as style.
+_FACTOR: Final[Mapping[Purpose, float]] = {"style": 0.75}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Probabilities from which tags count."""
+
+    general: float = DEFAULT_GENERAL
+    character: float = DEFAULT_CHARACTER
+    per_tag: Mapping[str, float] = field(default_factory=dict)
+    said: str = "no model card"  # where they come from, for people
+
+    def chosen(self, general: float | None, character: float | None, purpose: Purpose) -> Thresholds:
+        """These, with the user's own in their place, shifted for the purpose where the user has none."""
+        factor = _FACTOR.get(purpose, 1.0)
+        per_tag = {} if general is not None else {tag: t * factor for tag, t in self.per_tag.items()}
+        return replace(
+            self,
+            general=self.general * factor if general is None else general,
+            character=self.character if character is None else character,
+            per_tag=per_tag,
+        )
+
+    def of(self, tags: Sequence[str], categories: Sequence[str]) -> NDArray[np.float32]:
+        """The threshold of each tag, shape (tags,)."""
+        return np.array(
+            [
+                self.per_tag.get(tag, self.character if category in (CHARACTER, COPYRIGHT) else self.general)
+                for tag, category in zip(tags, categories, strict=True)
+            ],
+            dtype=np.float32,
+        )
+
+
+def model_thresholds(model: Model | None) -> Thresholds:
+    """A tagger's thresholds: of its card (pins.toml), and per tag where its list of tags has them."""
+    from dataprep.inference.tagger import read_labels
+    from dataprep.models import facts
+
+    if model is None:
+        return Thresholds()
+    known = facts(model)
+    try:
+        per_tag = read_labels(model.path).thresholds
+    except ModelError:
+        per_tag = {}  # a model without a list of tags fails where it is used, with a better reason
+    return Thresholds(
+        float(known.get("general", DEFAULT_GENERAL)),
+        float(known.get("character", DEFAULT_CHARACTER)),
+        per_tag,
+        f"the card of {model.name}" if "general" in known else "this program's default",
+    )

@@ -1,0 +1,109 @@
+"""The trigger word: is it rare enough to be free, short enough to be learned, and read as written?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from dataprep.captions import tag_key
+from dataprep.tags.tokens import Tokenizer, tokenizer, words
+
+# A whole-word token that CLIP learned earlier than this means something to every model: `hugging` is
+# 26,546th, `miku` 37,191st, `sks` 47,624th, `ohwx` 47,481st of 48,894.
+ORDINARY_BELOW_RANK: Final = 40_000
+MOST_TOKENS: Final = 3
+# Whole-word tokens past that rank that are no word, name or common abbreviation; a test measures them.
+RARE_WORDS: Final = (
+    "sks",
+    "ohwx",
+    "nlwx",
+    "nmwx",
+    "kprs",
+    "scwx",
+    "mwf",
+    "ncbd",
+    "pkk",
+    "snhl",
+    "cwgc",
+    "swfl",
+)
+
+
+def trigger_report(
+    trigger: str, known: Tokenizer | None = None, vocabulary: Collection[str] = ()
+) -> list[str]:
+    """What is unwise about a trigger word, each with the reason; empty if nothing is.
+
+    Args:
+        trigger: the word, or words.
+        known: CLIP's tokenizer; loaded if it isn't given.
+        vocabulary: the tagger's tags, any spelling.
+    """
+    clip = known or tokenizer()
+    found = [*_form(trigger), *_rarity(trigger, clip), *_clash(trigger, vocabulary)]
+    if found:
+        free = ", ".join(free_words(clip, vocabulary, without=trigger))
+        found.append(f"free and rare, one token each: {free}")
+    return found
+
+
+def free_words(
+    known: Tokenizer, vocabulary: Collection[str] = (), *, without: str = "", count: int = 3
+) -> list[str]:
+    """Rare words of one token that no tag uses.
+
+    Args:
+        known: CLIP's tokenizer.
+        vocabulary: the tagger's tags, any spelling.
+        without: a word not to suggest.
+        count: how many.
+    """
+    taken = {word for tag in vocabulary for word in tag_key(tag).split()} | {without.lower()}
+    return [word for word in RARE_WORDS if word not in taken and len(known.pieces(word)) == 1][:count]
+
+
+def _form(trigger: str) -> list[str]:
+    found = []
+    if "," in trigger or "\n" in trigger:
+        found.append(f"trigger {trigger!r} has a comma or a line break: trainers would read it as two tags")
+    if any(sign in trigger for sign in "()[]{}|:\\"):
+        found.append(f"trigger {trigger!r} has a sign that trainers and prompts read as a command")
+    if trigger != trigger.lower():
+        found.append(f"trigger {trigger!r}: CLIP reads lower case, so it is the same as {trigger.lower()!r}")
+    if len(trigger.split()) > 1:
+        found.append(f"trigger {trigger!r} is several words; the class word has its own setting")
+    return found
+
+
+def _rarity(trigger: str, clip: Tokenizer) -> list[str]:
+    found = []
+    pieces = [piece for word in words(trigger) for piece in clip.pieces(word)]
+    if len(pieces) > MOST_TOKENS:
+        parts = " + ".join(piece.removesuffix("</w>") for piece in pieces)
+        found.append(
+            f"trigger {trigger!r} is {len(pieces)} tokens ({parts}): each must be learned, and each means "
+            "something of its own already"
+        )
+    for word in words(trigger):
+        tokens = clip.pieces(word)
+        if len(tokens) == 1 and len(word) > 1 and clip.rank(tokens[0]) < ORDINARY_BELOW_RANK:
+            found.append(
+                f"trigger word {word!r} is an ordinary word: CLIP's token no. {clip.rank(tokens[0]):,} of "
+                f"{len(clip.ranks):,} by rank (rare from {ORDINARY_BELOW_RANK:,}); what models know by it "
+                "would mix with your subject. Keep it only to strengthen what it already means"
+            )
+    return found
+
+
+def _clash(trigger: str, vocabulary: Collection[str]) -> list[str]:
+    key = tag_key(trigger)
+    same = [tag for tag in vocabulary if tag_key(tag) == key]
+    if same:
+        return [
+            f"trigger {trigger!r} is one of the tagger's tags: it would stand in captions with that meaning"
+        ]
+    inside = [tag for tag in vocabulary if key in tag_key(tag).split(" ")]
+    if inside:
+        some = ", ".join(inside[:3])
+        return [f"trigger {trigger!r} is a word of the tagger's tags ({some}): such tags are left out"]
+    return []

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dataprep.tags.assemble import Hand, caption_text, hand_caption, lead, says, with_hand
+
+
+def tag(name: str, fate: str = "kept") -> dict[str, Any]:
+    return {"tag": name, "score": 0.9, "source": "tagger", "category": "general", "fate": fate, "rule": "r"}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "class_word", "first"),
+    [("sks", "girl", "sks girl"), ("sks", None, "sks"), (None, "girl", "girl"), (None, None, "")],
+)
+def test_the_trigger_stands_before_the_class_word(
+    trigger: str | None, class_word: str | None, first: str
+) -> None:
+    assert lead(trigger, class_word) == first
+
+
+def test_a_caption_never_begins_or_ends_with_a_comma() -> None:
+    assert caption_text("", ["a", "b"]) == "a, b"
+    assert caption_text("sks", []) == "sks"
+    assert caption_text("", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("tag_", "word", "expected"),
+    [
+        ("sks", "sks", True),
+        ("SKS_dress", "sks", True),
+        ("sks girl", "sks", True),
+        ("sksy", "sks", False),
+        ("cat ears", "cat", True),
+        ("scatter", "cat", False),
+        ("hatsune miku", "hatsune miku", True),
+        ("a+b", "a+b", True),
+    ],
+)
+def test_a_word_is_found_only_as_a_whole(tag_: str, word: str, expected: bool) -> None:
+    assert says(tag_, word) is expected
+
+
+def test_a_hand_added_tag_keeps_what_the_machine_knows_of_it() -> None:
+    (added,) = with_hand([tag("pink hair", "absorbed")], Hand(added=["Pink_Hair"]))
+    assert added == tag("pink hair") | {"source": "hand", "fate": "added_by_hand", "rule": "added by hand"}
+
+
+def test_a_removal_of_what_is_not_there_changes_nothing() -> None:
+    assert with_hand([tag("hat")], Hand(removed=["scarf"])) == [tag("hat")]
+
+
+def test_the_order_of_unnamed_tags_is_the_machines() -> None:
+    tags = [tag("a"), tag("b"), tag("c"), tag("d")]
+    ordered = with_hand(tags, Hand(order=["c", "x"]))
+    assert [t["tag"] for t in ordered] == ["c", "a", "b", "d"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sks girl on a hill", "sks girl on a hill"),
+        ("a picture of SKS", "a picture of SKS"),
+        ("a girl on a hill", "sks, a girl on a hill"),
+        ("on a hill", "sks girl, on a hill"),
+        ("", "sks girl"),
+    ],
+)
+def test_a_hand_caption_is_verbatim_but_for_a_missing_trigger(text: str, expected: str) -> None:
+    assert hand_caption(text, "sks", "girl") == expected
+    assert hand_caption(text, None, "girl") == text

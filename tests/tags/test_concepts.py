@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dataprep.tags.concepts import CONCEPTS, NULL_PROMPTS, TEMPLATES, sigmoid_probability, softmax_probability
+
+
+def test_a_concept_no_better_than_words_that_say_nothing_has_a_half() -> None:
+    cosine = np.array([[0.2]], np.float32)
+    np.testing.assert_allclose(
+        softmax_probability(cosine, np.array([[0.2, 0.2]], np.float32), 100.0), [[0.5]]
+    )
+
+
+def test_it_is_the_softmax_over_concept_and_mean_null() -> None:
+    logits, nulls = np.array([3.0, 1.0]), np.array([0.5, 2.0])
+    null = np.log(np.mean(np.exp(nulls)))
+    expected = np.exp(logits) / (np.exp(logits) + np.exp(null))
+    found = softmax_probability(logits[None].astype(np.float32), nulls[None].astype(np.float32), 1.0)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+
+
+def test_a_concept_does_not_depend_on_what_else_is_asked() -> None:
+    nulls = np.array([[0.1]], np.float32)
+    alone = softmax_probability(np.array([[0.3]], np.float32), nulls, 50.0)
+    among = softmax_probability(np.array([[0.3, 0.9]], np.float32), nulls, 50.0)
+    assert alone[0, 0] == among[0, 0]
+
+
+@pytest.mark.parametrize("cosine", [-1.0, 1.0])
+def test_extreme_similarities_stay_probabilities(cosine: float) -> None:
+    extreme = np.array([[cosine]], np.float32)
+    for score in (
+        softmax_probability(extreme, -extreme, 1000.0),
+        sigmoid_probability(extreme, 1000.0, -10.0),
+    ):
+        assert 0 <= score[0, 0] <= 1
+
+
+def test_the_defaults_are_usable() -> None:
+    assert len(set(CONCEPTS)) == len(CONCEPTS)
+    assert all("{}" in template for template in TEMPLATES)
+    assert NULL_PROMPTS

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dataprep.models import Model
+from dataprep.tags.thresholds import Thresholds, model_thresholds
+
+
+def test_categories_have_their_own_thresholds_and_single_tags_outrank_them() -> None:
+    thresholds = Thresholds(0.3, 0.8, {"hat": 0.6})
+    limits = thresholds.of(
+        ["smile", "saber", "fate", "hat"], ["general", "character", "copyright", "general"]
+    )
+    assert limits.tolist() == pytest.approx([0.3, 0.8, 0.8, 0.6])
+
+
+def test_the_users_threshold_outranks_the_models() -> None:
+    chosen = Thresholds(0.3, 0.8, {"hat": 0.6}).chosen(0.5, 0.9, "character")
+    assert (chosen.general, chosen.character, dict(chosen.per_tag)) == (0.5, 0.9, {})
+
+
+def test_a_style_is_tagged_lower_unless_the_user_says_a_number() -> None:
+    card = Thresholds(0.4, 0.8, {"hat": 0.6})
+    style = card.chosen(None, None, "style")
+    assert style.general == pytest.approx(0.3)
+    assert style.per_tag["hat"] == pytest.approx(0.45)
+    assert card.chosen(0.4, None, "style").general == 0.4
+    assert card.chosen(None, None, "character").general == 0.4
+
+
+def test_a_model_brings_its_cards_thresholds_and_its_own_table(tmp_path: Path) -> None:
+    text = "tag_id,name,category,best_threshold\n0,a_b,0,0.7\n"
+    (tmp_path / "selected_tags.csv").write_text(text, encoding="utf-8")
+    known = model_thresholds(Model("tagger", "wd-eva02-large-v3", tmp_path, "x"))
+    assert (known.general, known.character, dict(known.per_tag)) == (0.5296, 0.85, {"a b": 0.7})
+    assert "wd-eva02-large-v3" in known.said
+
+
+def test_an_unknown_model_gets_the_usual_thresholds(tmp_path: Path) -> None:
+    assert model_thresholds(Model("tagger", "mine", tmp_path, "x")).general == 0.35
+    assert model_thresholds(None) == Thresholds()

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dataprep import models
+from dataprep.errors import ModelError
+from dataprep.models import KINDS, facts, families, family, find, list_text, pins, resolve, verify_text
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAPREP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("DATAPREP_MODELS", raising=False)
+
+
+def put(folder: Path, files: tuple[str, ...] = ("model.onnx", "selected_tags.csv")) -> Path:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(file.encode())
+    return folder
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("DATAPREP_MODELS", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", families())
+def test_every_family_names_known_models_of_every_kind(name: str) -> None:
+    chosen = family(name)
+    assert chosen.resolution % 64 == 0
+    for kind in KINDS:
+        assert chosen.models[kind] in pins(kind)
+
+
+def test_the_default_family_and_the_miniature_exist() -> None:
+    assert {"sd15", "sdxl", "miniature"} <= set(families())
+
+
+@pytest.mark.parametrize(
+    ("name", "general"),
+    [
+        ("wd-vit-v2", 0.3537),
+        ("wd-convnext-v2", 0.3685),
+        ("wd-convnextv2-v2", 0.3710),
+        ("wd-swinv2-v2", 0.3771),
+        ("wd-moat-v2", 0.3771),
+        ("wd-vit-v3", 0.2547),
+        ("wd-swinv2-v3", 0.2653),
+        ("wd-convnext-v3", 0.2570),
+        ("wd-vit-large-v3", 0.2606),
+        ("wd-eva02-large-v3", 0.5296),
+        ("deepdanbooru", 0.5),
+    ],
+)
+def test_each_taggers_threshold_is_its_cards(name: str, general: float) -> None:
+    assert pins("tagger")[name].facts["general"] == general
+
+
+def test_one_model_of_a_family_can_be_replaced() -> None:
+    chosen = family("sd15, tagger=wd-eva02-large-v3, clip = ./mine")
+    assert chosen.models["tagger"] == "wd-eva02-large-v3"
+    assert chosen.models["clip"] == "./mine"
+    assert chosen.models["vae"] == family("sd15").models["vae"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sd16", "no such family.*sd15"),
+        ("tagger", "no such family"),
+        ("sd15, tager=x", "'tager=x'"),
+        ("sd15, vae=", "vae="),
+    ],
+)
+def test_an_unknown_family_or_kind_is_named_with_what_is_known(setting: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        family(setting)
+
+
+def test_a_model_that_cannot_be_had_says_what_was_tried_and_what_would_work() -> None:
+    with pytest.raises(ModelError) as caught:
+        resolve("sd15", "tagger")
+    text = str(caught.value)
+    assert "DATAPREP_MODELS is not set" in text
+    assert "the Hugging Face cache: SmilingWolf/wd-swinv2-tagger-v3" in text
+    assert "the Hugging Face hub: SmilingWolf/wd-swinv2-tagger-v3" in text
+    assert "dataprep run ... --models miniature" in text
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("name", ["wd-swinv2-v3", "wd-swinv2-tagger-v3"])
+def test_a_local_folder_serves_under_either_name(local: Path, name: str) -> None:
+    put(local / name)
+    model = find("tagger", "wd-swinv2-v3")
+    assert model.path == local / name
+    assert len(model.sha256) == 64
+    assert facts(model)["general"] == 0.2653
+
+
+def test_a_local_folder_that_lacks_a_file_is_not_used_and_said(local: Path) -> None:
+    put(local / "wd-swinv2-v3", ("model.onnx",))
+    with pytest.raises(ModelError, match="lacks some of the files"):
+        find("tagger", "wd-swinv2-v3")
+
+
+def test_changed_files_are_refused_after_the_first_use(local: Path) -> None:
+    folder = put(local / "wd-swinv2-v3")
+    find("tagger", "wd-swinv2-v3")
+    (folder / "model.onnx").write_bytes(b"something else")
+    with pytest.raises(ModelError, match=r"at their first use.*models\.json"):
+        find("tagger", "wd-swinv2-v3")
+    with pytest.raises(ModelError, match="CHANGED"):
+        verify_text()
+
+
+def test_verify_reads_the_files_again(local: Path) -> None:
+    assert verify_text() == "no model was fetched yet"
+    folder = put(local / "wd-swinv2-v3")
+    find("tagger", "wd-swinv2-v3")
+    assert "whole" in verify_text()
+    (folder / "model.onnx").unlink()
+    assert "gone" in verify_text()
+
+
+def test_a_path_serves_any_model_and_may_change(tmp_path: Path) -> None:
+    folder = put(tmp_path / "wd-vit-tagger-v3")
+    before = find("tagger", str(folder))
+    (folder / "model.onnx").write_bytes(b"trained on")
+    after = find("tagger", str(folder))
+    assert before.sha256 != after.sha256
+    assert facts(after)["general"] == 0.2547  # known by the repository's name
+
+
+def test_readmes_and_hidden_files_are_no_part_of_a_model(tmp_path: Path) -> None:
+    folder = put(tmp_path / "mine")
+    before = find("tagger", str(folder)).sha256
+    put(folder, ("README.md", ".git/config.json", ".cache/model.onnx"))
+    assert find("tagger", str(folder)).sha256 == before
+
+
+@pytest.mark.parametrize("name", ["nothing-known", "./nowhere", "/nowhere/at/all"])
+def test_a_name_that_means_nothing_lists_what_is_known(name: str) -> None:
+    with pytest.raises(ModelError, match="wd-swinv2-v3"):
+        find("tagger", name)
+
+
+def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model files"):
+        find("tagger", str(tmp_path))
+
+
+def snapshot(home: Path, repo: str, files: tuple[str, ...], commit: str = "c0ffee") -> Path:
+    """A repository in the hub's cache, as the hub lays it out."""
+    base = home / f"models--{repo.replace('/', '--')}"
+    (base / "refs").mkdir(parents=True)
+    (base / "refs" / "main").write_text(commit, encoding="utf-8")
+    return put(base / "snapshots" / commit, files)
+
+
+def test_the_hubs_cache_serves_with_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = snapshot(tmp_path / "hub", "someone/new-tagger", ("model.onnx", "selected_tags.csv"), commit)
+    model = cached("someone/new-tagger", tmp_path / "hub", monkeypatch)
+    assert (model.path, model.revision) == (folder, commit)
+
+
+def test_half_a_download_is_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot(tmp_path / "hub", "someone/new-tagger", ("selected_tags.csv",), "0" * 40)
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        cached("someone/new-tagger", tmp_path / "hub", monkeypatch)
+
+
+def cached(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> models.Model:
+    """The model, with the hub's cache in a folder of the test."""
+    import huggingface_hub
+
+    download = huggingface_hub.snapshot_download
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda *args, **options: download(*args, cache_dir=home, **options),
+    )
+    return find("tagger", name)
+
+
+def test_open_clips_pretrained_tags_are_looked_for_on_the_hub() -> None:
+    with pytest.raises(ModelError, match="laion/CLIP-ViT-B-32-laion2B-s34B-b79K"):
+        find("clip", "ViT-B-32/laion2b_s34b_b79k")
+
+
+def test_weights_of_a_known_architecture_serve_from_a_file(tmp_path: Path) -> None:
+    put(tmp_path, ("weights.safetensors",))
+    model = find("clip", f"ViT-B-32@{tmp_path / 'weights.safetensors'}")
+    assert model.path == tmp_path / "weights.safetensors"
+    with pytest.raises(ModelError, match="not there"):
+        find("clip", f"ViT-B-32@{tmp_path / 'nothing.safetensors'}")
+
+
+def test_the_list_says_what_is_here(local: Path) -> None:
+    put(local / "wd-vit-v3")
+    text = list_text()
+    assert "sd15: sd1, 512 px" in text
+    assert any("wd-vit-v3" in line and f"here: {local}" in line for line in text.splitlines())
+    assert any("wd-moat-v2" in line and "not here" in line for line in text.splitlines())
+
+
+def test_assets_are_found_in_a_wheel_before_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "dataprep"
+    monkeypatch.setattr(models, "__file__", str(package / "models.py"))
+    assert models.assets() == tmp_path / "models"
+    put(package / "_models", ("pins.toml",))
+    assert models.assets() == package / "_models"
