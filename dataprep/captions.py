@@ -1,0 +1,189 @@
+"""Caption files as people leave them, in any encoding and shape, read as tags or as prose. Owns equality.
+
+Two captions are equal when their tags are, by `tag_key`: case, `_` or space, `\\(` or `(`, duplicates, line
+ends, byte order marks and stray commas are spelling, not meaning.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+SEPARATOR = ", "  # what is always written; kohya splits on the comma
+_SPLIT = re.compile(r"[,，、\n]")
+_SPACES = re.compile(r"\s+")
+_ESCAPED = re.compile(r"\\([()\[\]])")
+_SENTENCE_END = re.compile(r"(?:\w['\")\]]*[.!?…]+['\")\]]*|[。！？]+[」』]?)$")
+_CJK_END = re.compile(r"[。！？]")
+_HIGH_RUN = re.compile(r"[\x80-\xff]+".encode("latin-1"))
+_LONG_PHRASE_WORDS = 6  # the longest tags in use have five or six words
+
+# Underscores in these are drawings, not spaces: the list that the WD taggers' author publishes with them.
+KAOMOJI = frozenset(
+    "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_||".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A caption file's content as text: no byte order mark, LF, outer white space gone."""
+
+    text: str
+    encoding: str  # what it was read as
+    guessed: bool  # True: the bytes do not say their encoding; the text may be wrong
+
+
+def decode(data: bytes) -> Text:
+    """Text of a caption file's bytes. Never fails: the last resort is Windows-1252 with replacement."""
+    text, encoding, guessed = _decode(data)
+    text = text.replace("\ufeff", "").replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n")
+    return Text(text.strip(), encoding, guessed)
+
+
+def _decode(data: bytes) -> tuple[str, str, bool]:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace"), "utf-16", False
+    try:
+        if b"\x00" not in data:
+            return data.decode("utf-8"), "utf-8", False
+    except UnicodeDecodeError:
+        pass
+    for encoding in _candidates(data):
+        try:
+            return data.decode(encoding), encoding, True
+        except UnicodeDecodeError:
+            continue
+    return data.decode("cp1252", "replace"), "cp1252", True
+
+
+def _candidates(data: bytes) -> list[str]:
+    if b"\x00" in data:
+        # Text without a mark: most letters of tags are ASCII, so the zero bytes tell which half comes first.
+        return ["utf-16-le" if data[1::2].count(0) >= data[0::2].count(0) else "utf-16-be"]
+    runs = _HIGH_RUN.findall(data)
+    if all(len(run) == 1 for run in runs):  # accents stand alone between ASCII letters
+        return ["cp1252"]
+    scored = [(_fit(data, encoding), encoding) for encoding in ("cp932", "gb18030", "cp949", "big5")]
+    return [encoding for score, encoding in sorted(scored, reverse=True) if score > 0] + ["cp1252"]
+
+
+def _fit(data: bytes, encoding: str) -> float:
+    """How well an East Asian code page explains the bytes: share of characters in everyday use, 0..1."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return 0.0
+    high = [character for character in text if ord(character) > 127]
+    return sum(_everyday(character, encoding) for character in high) / max(len(high), 1)
+
+
+def _everyday(character: str, encoding: str) -> float:
+    code = ord(character)
+    if 0x3041 <= code <= 0x30FF:  # kana: only Japanese uses many
+        return 1.0 if encoding == "cp932" else 0.4
+    if 0xAC00 <= code <= 0xD7A3:  # hangul syllables
+        return 0.9 if encoding == "cp949" else 0.0
+    if 0x4E00 <= code <= 0x9FFF:
+        first = character.encode(encoding)[0]
+        # Level-1 ideographs, the common ones, are coded first in each national standard.
+        common = {"gb18030": 0xB0 <= first <= 0xD7, "cp932": first <= 0x97, "big5": first <= 0xC6}.get(
+            encoding
+        )
+        return 0.8 if common else 0.2
+    return 0.5 if 0x3000 <= code <= 0x303F or 0xFF01 <= code <= 0xFF5E else 0.0
+
+
+@lru_cache(maxsize=2**17)
+def tag_key(tag: str) -> str:
+    """What makes two spellings the same tag: lower case, spaces for underscores, brackets unescaped."""
+    plain = _ESCAPED.sub(r"\1", unicodedata.normalize("NFC", tag)).casefold().replace("_", " ")
+    return _SPACES.sub(" ", plain).strip() or tag.strip()
+
+
+@lru_cache(maxsize=2**17)
+def spelled(tag: str) -> str:
+    """A hand-typed tag as it is written: spaces for underscores (kaomoji keep theirs), brackets unescaped."""
+    plain = _SPACES.sub(" ", _ESCAPED.sub(r"\1", unicodedata.normalize("NFC", tag))).strip()
+    return plain if plain in KAOMOJI else _SPACES.sub(" ", plain.replace("_", " ")).strip() or plain
+
+
+def unique(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags without empty ones and repetitions (by `tag_key`), first spelling kept."""
+    first: dict[str, str] = {}
+    for tag in tags:
+        if tag.strip():
+            first.setdefault(tag_key(tag), tag)
+    return tuple(first.values())
+
+
+def tags_of(text: str) -> tuple[str, ...]:
+    """Tags of a caption's text: split at commas (also 、 and ，) and lines; booru tag strings at spaces."""
+    parts = [part.strip() for part in _SPLIT.split(text)]
+    parts = [part for part in parts if part]
+    if len(parts) == 1 and _is_tag_string(parts[0]):
+        parts = parts[0].split()
+    return unique(spelled(part) for part in parts)
+
+
+def _is_tag_string(text: str) -> bool:
+    # "1girl solo long_hair": words separated by spaces, where spaces inside a tag are underscores.
+    words = text.split()
+    return len(words) > 1 and any(re.search(r"[a-z0-9]_[a-z0-9(]", word, re.I) for word in words)
+
+
+def is_prose(text: str, known: Sequence[str] = ()) -> bool:
+    """Whether a caption is sentences rather than tags.
+
+    Args:
+        text: as `decode` gives it.
+        known: tags that are expected; a line made mostly of them is a tag list whatever stands beside them.
+    """
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(lines) > 1:
+        return any(_is_sentence(line) for line in lines)
+    if not lines or not _is_sentence(lines[0]):
+        return False
+    expected = {tag_key(tag) for tag in known}
+    found = [tag_key(tag) for tag in tags_of(lines[0])]
+    return 2 * sum(tag in expected for tag in found) < len(found) or len(found) == 1
+
+
+def _is_sentence(line: str) -> bool:
+    phrases = [part.split() for part in re.split("[,，、]", line) if part.strip()]
+    if not phrases:
+        return False
+    if _SENTENCE_END.search(line) and (len(phrases[-1]) >= 3 or _CJK_END.search(line)):
+        return True
+    lengths = sorted(len(phrase) for phrase in phrases)
+    return lengths[len(lengths) // 2] > _LONG_PHRASE_WORDS
+
+
+def without_lead(tags: Sequence[str], trigger: str | None, class_word: str | None) -> tuple[str, ...]:
+    """A caption's tags without what the program puts first: the trigger word, with or without class word."""
+    if trigger is None:
+        return tuple(tags)
+    alone, both = tag_key(trigger), tag_key(f"{trigger} {class_word or ''}")
+    kept = [tag for tag in tags if tag_key(tag) not in (alone, both)]
+    split_lead = len(tags) > 1 and tag_key(tags[0]) == alone and class_word is not None
+    if split_lead and kept and tag_key(kept[0]) == tag_key(class_word or ""):
+        kept = kept[1:]  # "sks, girl, ..." is "sks girl, ..." with a comma too many
+    return tuple(kept)
+
+
+def prose_without_lead(text: str, trigger: str | None, class_word: str | None) -> str:
+    """Prose without the trigger word that the program puts before it."""
+    for lead in filter(None, (f"{trigger} {class_word}" if class_word else None, trigger)):
+        match = re.match(rf"{re.escape(lead)}\s*[,，]\s*", text, re.IGNORECASE) if trigger else None
+        if match:
+            return text[match.end() :]
+    return text
+
+
+def same_prose(one: str, other: str) -> bool:
+    """Whether prose captions differ only by what editors do on saving: white space, lower-casing it all."""
+    a, b = _SPACES.sub(" ", one).strip(" ,"), _SPACES.sub(" ", other).strip(" ,")
+    return a == b or b == a.lower()

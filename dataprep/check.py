@@ -1,0 +1,57 @@
+"""The gate before training: everything in a prepared folder that would spoil it, with why and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from dataprep.checks import captions, folder, pictures, tags
+from dataprep.checks.finding import Finding, Prepared
+from dataprep.errors import ConfigError
+
+__all__ = ["CHECKS", "CODES", "Finding", "check"]
+
+CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
+    folder.up_to_date,
+    folder.as_the_trainer_sees_it,
+    captions.trigger_word,
+    captions.unwise_trigger,
+    captions.empty,
+    captions.too_long,
+    captions.odd,
+    captions.alike,
+    captions.similar_tags,
+    tags.fused,
+    tags.bleeding,
+    tags.missing_in_siblings,
+    pictures.count,
+    pictures.enlarged,
+    pictures.cut,
+    pictures.lone_buckets,
+    pictures.class_images,
+    pictures.unusable,
+    folder.models,
+)
+CODES: Final = captions.CODES | folder.CODES | pictures.CODES | tags.CODES
+_SEVERITIES = ("serious", "warning", "note")
+
+
+def check(directory: Path, waive: frozenset[str] = frozenset()) -> list[Finding]:
+    """All findings, serious ones first.
+
+    Args:
+        directory: a prepared folder.
+        waive: codes of findings to leave out.
+    Raises:
+        InputError: not a prepared folder, or its manifest or receipt is damaged.
+        ConfigError: `waive` has a code that no check gives.
+    """
+    unknown = sorted(waive - CODES)
+    if unknown:
+        raise ConfigError(
+            f"waive: there is no finding {', '.join(unknown)}; there are {', '.join(sorted(CODES))}"
+        )
+    prepared = Prepared.read(directory)
+    found = [finding for one in CHECKS for finding in one(prepared) if finding.code not in waive]
+    return sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity))

@@ -1,0 +1,136 @@
+"""Findings about the folder: what the trainer will read, whether it is up to date, which models made it."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from dataprep.checks.finding import Finding, Prepared, plural
+from dataprep.decisions import JOURNAL, read_journal
+from dataprep.errors import InputError
+
+CODES = frozenset(
+    {
+        "unfinished-run",
+        "edited-since-the-run",
+        "damaged-decisions",
+        "no-data-set",
+        "training-stops",
+        "latents-stale",
+        "trained-otherwise",
+        "miniature-models",
+        "models-of-unknown-origin",
+    }
+)
+_FILE = re.compile(r"^((?:img|reg)/[^:]+): ")
+
+
+def up_to_date(prepared: Prepared) -> Iterator[Finding]:
+    """Whether the last run ended, and took over what people changed."""
+    if prepared.unfinished:
+        yield Finding(
+            "unfinished-run",
+            "serious",
+            "the last run was stopped before its end",
+            (),
+            "pictures, captions and latents may be of different settings",
+            "run again; it carries on",
+        )
+    if prepared.edits:
+        yield Finding(
+            "edited-since-the-run",
+            "warning",
+            f"{plural(len(prepared.edits), 'file')} changed by hand since the last run",
+            tuple(sorted({found.file for found in prepared.edits})),
+            "the manifest and the counts here do not know these changes yet",
+            "run again: your changes are kept and merged",
+        )
+    damaged = read_journal(prepared.directory).damaged
+    if damaged:
+        yield Finding(
+            "damaged-decisions",
+            "warning",
+            f"{JOURNAL}: {plural(len(damaged), 'line')} that cannot be read",
+            (),
+            "a program was killed while it wrote, or somebody edited the file",
+            f"look at line {damaged[0]}; a decision made by hand may have to be made again",
+        )
+
+
+def as_the_trainer_sees_it(prepared: Prepared) -> Iterator[Finding]:
+    """What sd-scripts would train otherwise than planned, file by file; what stops it is serious."""
+    if isinstance(prepared.view, InputError):
+        yield Finding(
+            "no-data-set",
+            "serious",
+            str(prepared.view),
+            (),
+            "sd-scripts and `dataprep train` read the folder through dataset.toml",
+            "run again, to the end",
+        )
+        return
+    edited = {found.file.rpartition(".")[0] for found in prepared.edits}
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for text in prepared.differences:
+        match = _FILE.match(text)
+        if match and match[1].rpartition(".")[0] in edited and text.startswith("caption ", match.end()):
+            continue  # told as an edit
+        kinds[_kind(text)].append(text)
+    for kind, texts in kinds.items():
+        yield _told(kind, texts)
+
+
+def _kind(text: str) -> str:
+    if "stops" in text or "is no picture" in text:
+        return "stops"
+    return "latents" if "latents" in text or ".npz" in text else "otherwise"
+
+
+def _told(kind: str, texts: list[str]) -> Finding:
+    files = tuple(sorted({match[1] for text in texts if (match := _FILE.match(text))}))
+    first = f"{texts[0]}" + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
+    if kind == "stops":
+        why, do = (
+            "training does not start, or breaks off",
+            "run again; if it stays, mend or remove these files",
+        )
+        return Finding("training-stops", "serious", first, files, why, do)
+    if kind == "latents":
+        why = "the trainer takes latents as they are: it would train other pictures than you see"
+        return Finding(
+            "latents-stale", "serious", first, files, why, "run again: it writes the right latents"
+        )
+    why = "sd-scripts reads the folder, not the manifest"
+    return Finding("trained-otherwise", "warning", first, files, why, "run again, or take foreign files out")
+
+
+def models(prepared: Prepared) -> Iterator[Finding]:
+    """What to know of the models that made this folder."""
+    used = prepared.about.get("models", {})
+    small = sorted(
+        kind for kind, model in used.items() if "miniature" in f"{model.get('name')}{model.get('path')}"
+    )
+    if small:
+        yield Finding(
+            "miniature-models",
+            "note",
+            f"made with the miniature family ({', '.join(small)})",
+            (),
+            "it is for trying and testing: it knows drawn figures of one kind, and nothing of real pictures",
+            'for real pictures run again with models = "sd15" or "sdxl"',
+        )
+    unpinned = sorted(
+        f"{kind} {model.get('name')}"
+        for kind, model in used.items()
+        if kind not in small and not model.get("revision")
+    )
+    if unpinned:
+        yield Finding(
+            "models-of-unknown-origin",
+            "note",
+            f"local models without a recorded revision: {', '.join(unpinned)}",
+            (),
+            "their licence decides what you may do with the LoRA, and nobody else can repeat this set",
+            "note where they came from and under which licence; `dataprep models list` shows the known ones",
+        )

@@ -1,0 +1,171 @@
+"""What people decided: an append-only journal, `decisions.jsonl` in the prepared folder, and its sum.
+
+One JSON object a line. Every decision names the image by the sha256 of the raw file and the view, so that it
+outlives renames. `fold` adds the decisions up; a later one wins. Nothing is ever erased: `undo` is one more
+line, which says how many decisions before it still count.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from dataprep.captions import tag_key, unique
+from dataprep.errors import InputError
+from dataprep.store import disk_faults
+
+JOURNAL = "decisions.jsonl"
+
+Who = Literal["file", "page", "command"]
+Event = dict[str, Any]  # one line, see `tags_changed` and its neighbours
+Image = tuple[str, str]  # sha256 of the raw file, view
+
+
+@dataclass
+class Hand:
+    """The sum of all decisions on one image view."""
+
+    state: str | None = None  # keep | drop
+    box: dict[str, int] | None = None  # left, top, right, bottom, px of the upright original
+    added: dict[str, str] = field(default_factory=dict)  # tag_key -> tag, oldest first
+    removed: dict[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] | None = None  # all tags as arranged by hand
+    caption: str | None = None  # the whole caption rewritten by hand, without the trigger word
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Add one decision. Unknown keys are ignored, so that older programs read newer journals."""
+        for tag in event.get("removed") or ():
+            self.added.pop(tag_key(tag), None)
+            self.removed[tag_key(tag)] = tag
+        for tag in event.get("added") or ():
+            self.removed.pop(tag_key(tag), None)
+            self.added.setdefault(tag_key(tag), tag)
+        if "order" in event:
+            self.order = None if event["order"] is None else unique(event["order"])
+        for name in ("state", "box", "caption"):
+            if name in event:
+                setattr(self, name, event[name])
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal as read: all lines that are whole, and the numbers (from 1) of those that are not."""
+
+    events: tuple[Event, ...] = ()
+    damaged: tuple[int, ...] = ()
+
+    def effective(self) -> list[Event]:
+        """The events that count: without those that an `undo` took back."""
+        return _effective(self.events)
+
+    def hands(self) -> dict[Image, Hand]:
+        """The sum of the decisions on each image view."""
+        return fold(self.effective())
+
+
+def _effective(events: Sequence[Event]) -> list[Event]:
+    for i in range(len(events) - 1, -1, -1):
+        if "undo" in events[i]:
+            return _effective(events[: min(int(events[i]["undo"]), i)]) + list(events[i + 1 :])
+    return list(events)
+
+
+def fold(events: Iterable[Event], start: Mapping[Image, Hand] | None = None) -> dict[Image, Hand]:
+    """Add up decisions in order, on top of `start` (what came with the raw pictures; it is not changed)."""
+    hands = copy.deepcopy(dict(start or {}))
+    for event in events:
+        if "image" in event:
+            hands.setdefault(image_of(event), Hand()).apply(event)
+    return hands
+
+
+def image_of(event: Mapping[str, Any]) -> Image:
+    """Which image view an event is about."""
+    return str(event["image"]), str(event.get("view") or "")
+
+
+def decision(image: Image, who: Who, **what: Any) -> Event:  # noqa: ANN401 - any JSON value
+    """A journal line.
+
+    Args:
+        image: sha256 of the raw file and the view.
+        who: where the person decided: a file edited outside, the web page, a command.
+        what: any of added, removed, order (lists of tags), caption (text or None for the machine's),
+            state ("keep", "drop", None), box (left, top, right, bottom in px, or None), and for the record
+            file, old and new (the caption's texts), base (names the writing that was edited).
+    """
+    event: Event = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "who": who, "image": image[0]}
+    if image[1]:
+        event["view"] = image[1]
+    return {**event, **what}
+
+
+def journal_file(out: Path) -> Path:
+    """Where the decisions of the prepared folder `out` are."""
+    return out / JOURNAL
+
+
+def read_journal(out: Path) -> Journal:
+    """All decisions. A line that a killed program left half written is reported, not counted.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = journal_file(out)
+    try:
+        data = path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}; it holds the decisions made by hand"
+        ) from error
+    events: list[Event] = []
+    damaged: list[int] = []
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        event = _event(line)
+        if event is None:
+            damaged.append(number)
+        else:
+            events.append(event)
+    return Journal(tuple(events), tuple(damaged))
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:  # also UnicodeDecodeError
+        return None
+    return event if isinstance(event, dict) and ("image" in event or "undo" in event) else None
+
+
+def append(out: Path, events: Iterable[Event]) -> None:
+    """Add decisions to the journal; they are on the disk when this returns.
+
+    Raises:
+        DiskError: the disk is full, read-only or failing; whole lines may have been added.
+    """
+    text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+    if not text:
+        return
+    path = journal_file(out)
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:  # one write call: programs that append at once do not mix
+            torn = file.tell() > 0 and not _ends_with_newline(path)
+            data = (b"\n" if torn else b"") + text.encode("utf-8", "surrogatepass")
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

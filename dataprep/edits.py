@@ -1,0 +1,348 @@
+"""What people changed in a prepared folder since it was last written. Owns what a change means.
+
+A picture deleted from the folder is dropped; an emptied or deleted caption file has lost all its tags; a
+folder that is gone as a whole is an accident, not a decision, and is written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataprep.captions import (
+    Text,
+    decode,
+    is_prose,
+    prose_without_lead,
+    same_prose,
+    tag_key,
+    tags_of,
+    without_lead,
+)
+from dataprep.decisions import JOURNAL, Event, Hand, Image, Journal, decision, fold, image_of, read_journal
+from dataprep.digest import digest
+from dataprep.errors import InputError
+from dataprep.export.receipt import read_pending, read_receipt
+from dataprep.merge import Edit, difference, either
+from dataprep.taken import is_unfinished, read_taken
+
+Entry = dict[str, Any]  # a row of the receipt
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file that is not as it was written, and what that means."""
+
+    file: str  # relative to OUT, as written
+    kind: str  # tags | prose | emptied | deleted | picture-deleted | spelling | lost | moved
+    sha256: str | None  # of the bytes found, None: no file
+    event: Event | None = None  # the decision, None: it means nothing, or it is in the journal already
+    note: str | None = None  # for people: what was noticed and what to do
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What the program puts before every training caption."""
+
+    trigger: str | None = None
+    class_word: str | None = None
+
+    def tags(self, text: str, role: str) -> tuple[str, ...]:
+        """A caption's tags without the lead."""
+        tags = tags_of(text)
+        return without_lead(tags, self.trigger, self.class_word) if role == "train" else tags
+
+    def prose(self, text: str, role: str) -> str:
+        """A prose caption without the lead."""
+        return prose_without_lead(text, self.trigger, self.class_word) if role == "train" else text
+
+    def in_front_of(self, text: str) -> bool:
+        """Whether a caption names the trigger word at all."""
+        return self.trigger is None or any(
+            tag_key(self.trigger) in (tag_key(tag), tag_key(tag).split(" ")[0]) for tag in tags_of(text)[:1]
+        )
+
+
+def find_edits(out: Path, lead: Lead, hands: Mapping[Image, Hand], journal: Journal) -> list[Found]:
+    """Compare every caption and picture that the receipt lists with what is there now.
+
+    Args:
+        out: the prepared folder.
+        lead: what the captions start with.
+        hands: the decisions known so far, those that came with the raw pictures included.
+        journal: of the folder; an edit that is in it already gives no second event.
+    Raises:
+        InputError: the receipt cannot be read.
+    """
+    return list(_Search(out, lead, hands, journal).found())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would take over from people."""
+
+    found: tuple[Found, ...]  # files that are not as they were written
+    hands: Mapping[Image, Hand]  # all decisions, those just found included
+    lines: int  # of the journal, those just found included
+    damaged: tuple[int, ...] = ()  # lines of the journal that cannot be read
+
+    @property
+    def events(self) -> list[Event]:
+        """Decisions that are not in the journal yet."""
+        return [found.event for found in self.found if found.event is not None]
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know, once each."""
+        lines = [f"{JOURNAL}: line {number} is damaged and was skipped" for number in self.damaged]
+        return list(dict.fromkeys([*lines, *(found.note for found in self.found if found.note)]))
+
+
+def plan(out: Path, lead: Lead, start: Mapping[Image, Hand] | None = None) -> Plan:
+    """Find edits and add up all decisions. Writes nothing.
+
+    Args:
+        out: the prepared folder; may not exist yet.
+        lead: what training captions start with.
+        start: what came with the raw pictures.
+    Raises:
+        InputError: the receipt or the journal cannot be read.
+    """
+    journal = read_journal(out)
+    known = journal.effective()
+    found = find_edits(out, lead, fold(known, start), journal)
+    new = [item.event for item in found if item.event is not None]
+    return Plan(tuple(found), fold([*known, *new], start), len(journal.events) + len(new), journal.damaged)
+
+
+def last_run(manifest: Path) -> tuple[Lead, dict[Image, Hand]]:
+    """What captions of the last run start with, and the whole captions it was given, from its manifest.
+
+    Raises:
+        InputError: the manifest cannot be read.
+    """
+    try:
+        table = pq.read_table(manifest)
+        about = json.loads((table.schema.metadata or {}).get(b"dataprep", b"{}"))
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise InputError(
+            f"{manifest}: damaged or not a dataprep manifest; run `dataprep run` again"
+        ) from error
+    names = ["sha256", "view", "hand_caption"]
+    rows = table.select(names).to_pylist() if set(names) <= set(table.schema.names) else []
+    whole = {
+        (row["sha256"], row["view"] or ""): Hand(caption=row["hand_caption"])
+        for row in rows
+        if row["hand_caption"] is not None
+    }
+    return Lead(about.get("trigger"), about.get("class_word")), whole
+
+
+def contents(found: Iterable[Found]) -> dict[str, str]:
+    """File -> sha256 of the edited content, of files that are there."""
+    return {item.file: item.sha256 for item in found if item.sha256 is not None}
+
+
+class _Search:
+    def __init__(self, out: Path, lead: Lead, hands: Mapping[Image, Hand], journal: Journal) -> None:
+        self.out, self.lead, self.hands = out, lead, hands
+        self.last = _last_in_file(journal.effective())
+        self.last_ever = _last_in_file(journal.events)  # with those that were undone
+        self.unfinished = is_unfinished(out)
+        self.taken = read_taken(out).files
+        receipt = read_receipt(out).to_pylist()
+        self.pictures = {e["file"]: e for e in receipt if e["kind"] == "image"}
+        self.captions = {e["file"]: e for e in receipt if e["kind"] == "caption"}
+        # Journalled by a run that was killed: such a file may have had its new text when it was edited.
+        self.pending = {name: e for name, e in read_pending(out).items() if e["kind"] == "caption"}
+
+    def found(self) -> Iterator[Found]:
+        """All differences, pictures first."""
+        pictures = list(self._missing(self.pictures, self._picture_gone))
+        yield from pictures
+        dropped = {caption_beside(found.file) for found in pictures if found.kind == "picture-deleted"}
+        captions = {name: entry for name, entry in self.captions.items() if name not in dropped}
+        yield from self._missing(captions, self._caption_gone)
+        for name, entry in [*captions.items(), *self._without_entry(dropped)]:
+            stamp = self._there.get(name)
+            untouched = stamp is None or stamp == (entry["bytes"], entry["mtime_ns"])
+            found = None if untouched else self._read(entry, self.out / name)
+            if found is not None:
+                yield found
+
+    def _missing(self, entries: Mapping[str, Entry], judge: Callable[[Entry], Found]) -> Iterator[Found]:
+        """Files that are gone: moved, lost with their whole folder, or taken away by hand."""
+        gone = [name for name in entries if name not in self._there]
+        here = {_folder(name) for name in entries.keys() - set(gone)}
+        for name in gone:
+            moved = self._elsewhere.get(_place(name), [])
+            if len(moved) == 1:
+                yield self._moved(entries[name], moved[0])
+            elif self.unfinished:
+                note = f"the last run was stopped; {len(gone)} files that are missing since are written again"
+                yield Found(name, "lost", None, note=note)
+            elif _folder(name) not in here:
+                note = f"{_folder(name)}: everything in it is gone; it is written again"
+                yield Found(name, "lost", None, note=note)
+            else:
+                yield judge(entries[name])
+
+    @cached_property
+    def _there(self) -> dict[str, tuple[int, int] | None]:
+        """Files in the folders of the receipt -> size and time, None for pictures, which are not compared."""
+        there: dict[str, tuple[int, int] | None] = {}
+        for folder in {_folder(name) for name in [*self.pictures, *self.captions]}:
+            if (self.out / folder).is_dir():
+                with os.scandir(self.out / folder) as entries:  # one call for all names: a stat each takes 4x
+                    for entry in entries:
+                        if entry.is_file():
+                            stamp = entry.stat() if entry.name.endswith(".txt") else None
+                            there[f"{folder}/{entry.name}"] = stamp and (stamp.st_size, stamp.st_mtime_ns)
+        return there
+
+    @cached_property
+    def _elsewhere(self) -> dict[tuple[str, str], list[Path]]:
+        """Files under img/ and reg/ that the receipt does not list, by `_place`."""
+        places: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        listed = self.pictures.keys() | self.captions.keys()
+        for top in ("img", "reg"):
+            for path in sorted((self.out / top).glob("*/*")):
+                name = path.relative_to(self.out).as_posix()
+                if name not in listed:
+                    places[_place(name)].append(path)
+        return places
+
+    def _moved(self, entry: Entry, path: Path) -> Found:
+        there = path.parent.relative_to(self.out).as_posix()
+        note = (
+            f"{_folder(entry['file'])} was renamed to {there} by hand: captions are read there, and written "
+            f"to the folder that the settings name (repeats, class word); delete {there} after this run"
+        )
+        found = self._read(entry, path) if entry["kind"] == "caption" else None
+        return Found(entry["file"], "moved", None, found.event if found else None, note)
+
+    def _picture_gone(self, entry: Entry) -> Found:
+        name = entry["file"]
+        if self._hand(entry).state == "drop":
+            return Found(name, "picture-deleted", None)
+        event = decision(_image(entry), "file", state="drop", file=name)
+        note = f"{name} was deleted: the picture counts as dropped by hand (`dataprep undo` brings it back)"
+        return Found(name, "picture-deleted", None, event, note)
+
+    def _caption_gone(self, entry: Entry) -> Found:
+        return self._judged(entry, Text("", "utf-8", False), None, "deleted")
+
+    def _without_entry(self, dropped: set[str]) -> Iterator[tuple[str, Entry]]:
+        """Caption files that may have been put beside pictures that were written without one."""
+        for name, picture in self.pictures.items():
+            caption = caption_beside(name)
+            if caption not in self.captions and caption not in dropped:
+                yield caption, {**picture, "file": caption, "sha256": None, "bytes": None, "caption": ""}
+
+    def _read(self, entry: Entry, path: Path) -> Found | None:
+        data = path.read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 == entry["sha256"]:
+            return None
+        text = decode(data)
+        return self._judged(entry, text, sha256, "" if text.text else "emptied")
+
+    def _hand(self, entry: Entry) -> Hand:
+        return self.hands.get(_image(entry), Hand())
+
+    def _judged(self, entry: Entry, text: Text, sha256: str | None, kind: str) -> Found:
+        """What a changed caption means, held against the text that the edit started from."""
+        name, bases = entry["file"], self._bases(entry, sha256)
+        what, edit = self._change(bases, text.text, entry)
+        prose = "caption" in what or self._hand(entry).caption is not None
+        note = self._note(entry, text, kind, edit, prose=prose)
+        if not what:
+            return Found(name, kind or "spelling", sha256, note=note)
+        kind = kind or ("prose" if "caption" in what else "tags")
+        what |= {"file": name, "old": bases[-1], "new": text.text, "base": _writing(entry)}
+        return Found(name, kind, sha256, decision(_image(entry), "file", **what), note)
+
+    @cached_property
+    def _beside(self) -> set[str]:
+        return {caption_beside(name) for name in self.pictures}
+
+    def _is_leftover(self, caption: str) -> bool:
+        """Whether the picture has moved on and this caption stayed, because somebody had edited it."""
+        return caption not in self._beside
+
+    def _bases(self, entry: Entry, sha256: str | None) -> list[str]:
+        """The texts that an edit may have started from: one, but for a file that a run was killed at."""
+        name, old = entry["file"], entry["caption"] or ""
+        last = (self.last_ever if self._is_leftover(name) else self.last).get((_image(entry), name))
+        if last and last.get("base") == _writing(entry):
+            old = last["new"]  # the file was not written since this edit was journalled: a run was killed
+        pending = self.pending.get(name)
+        unchanged_since = sha256 is not None and sha256 == self.taken.get(name)
+        if pending is None or pending["sha256"] == entry["sha256"] or unchanged_since:
+            return [old]
+        new = pending["caption"] or ""
+        return [new] if pending["mtime_ns"] else [old, new]  # its time is known once it was in its place
+
+    def _change(self, bases: list[str], text: str, entry: Entry) -> tuple[dict[str, Any], Edit]:
+        """What the event says; empty: only the spelling differs."""
+        hand, role = self._hand(entry), entry["role"]
+        tags = [self.lead.tags(base, role) for base in bases]
+        if hand.caption is None and not is_prose(text, [tag for each in tags for tag in each]):
+            file = self.lead.tags(text, role)
+            edit = either(*(difference(base, file) for base in tags))
+            what = {"added": edit.added, "removed": edit.removed, "order": edit.order}
+            return {name: list(value) for name, value in what.items() if value}, edit
+        new = self.lead.prose(text, role)
+        same = any(same_prose(self.lead.prose(base, role), new) for base in bases)
+        return ({} if same else {"caption": new}), Edit()
+
+    def _note(self, entry: Entry, text: Text, kind: str, edit: Edit, *, prose: bool) -> str | None:
+        name = entry["file"]
+        if kind:
+            return f"{name} was {kind}: its tags count as removed by hand (`dataprep undo` brings them back)"
+        if text.guessed:
+            return f"{name} is not UTF-8; it was read as {text.encoding}, look whether that is right"
+        if entry["role"] == "train" and not prose and not self.lead.in_front_of(text.text):
+            return f"{name}: the trigger word {self.lead.trigger!r} was not first; it is put back"
+        if edit.repaired:
+            return f"{name}: an editor broke {', '.join(edit.repaired)} on saving; mended"
+        return None
+
+
+def _last_in_file(events: Iterable[Event]) -> dict[tuple[Image, str], Event]:
+    """The last edit that was found in each file."""
+    return {(image_of(event), event["file"]): event for event in events if "new" in event and "file" in event}
+
+
+def _writing(entry: Entry) -> str:
+    """Names the one time that a file was written."""
+    return digest(entry["sha256"], entry["mtime_ns"])
+
+
+def caption_beside(picture: str) -> str:
+    """Path of a picture's caption file; the path of a caption file is its own."""
+    return f"{picture.rpartition('.')[0]}.txt"
+
+
+def _place(name: str) -> tuple[str, str]:
+    """What stays of a file's path when its subset folder is renamed: img or reg, and the file's name."""
+    pure = PurePosixPath(name)
+    return pure.parts[0], pure.name
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _image(entry: Entry) -> Image:
+    return entry["image_sha256"], entry["view"] or ""

@@ -1,0 +1,420 @@
+"""Decisions as columns, and the promise behind them: no hand edit is ever lost."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dataprep import decisions
+from dataprep.captions import decode, tag_key, tags_of
+from dataprep.digest import digest, file_sha256
+from dataprep.edits import Lead, plan
+from dataprep.export import sync as sync_module
+from dataprep.export.receipt import read_receipt
+from dataprep.export.sync import Wanted, sync
+from dataprep.manifest import BASE
+from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.stage import Context
+from dataprep.stages import curate as curate_module
+from dataprep.stages.curate import HAND, Curate
+from dataprep.store import Blobs
+from dataprep.tags.assemble import IN_CAPTION, Hand, caption_text, with_hand
+from dataprep.taken import read_taken
+
+SETTINGS = {"trigger": "sks", "class_word": "girl"}
+
+
+def base_table(rows: list[dict[str, Any]]) -> pa.Table:
+    blank = dict.fromkeys(BASE.names) | {"view": "", "role": "train", "state": "active"}
+    return pa.Table.from_pylist([blank | row for row in rows], schema=BASE)
+
+
+def curate(context: Context, rows: list[dict[str, Any]], **other: Any) -> list[dict[str, Any]]:
+    table = Curate(**(SETTINGS | other)).open(context)(base_table(rows))
+    assert table.schema.names == [*HAND.names, "state", "reason"]
+    result: list[dict[str, Any]] = table.to_pylist()
+    return result
+
+
+def test_pictures_nobody_touched_have_no_decisions(context: Context) -> None:
+    (row,) = curate(context, [{"sha256": "a"}])
+    assert row == {
+        "hand_state": None, "hand_box": None, "hand_added": None, "hand_removed": None,
+        "hand_order": None, "hand_caption": None, "state": "active", "reason": None,
+    }  # fmt: skip
+    assert not (context.out / "decisions.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("captions", "added", "whole"),
+    [
+        ("merge", ["red hair", "Kaga (azur lane)"], None),
+        ("keep", None, "red_hair, Kaga_(azur_lane)"),
+        ("ignore", None, None),
+    ],
+)
+def test_captions_of_raw_pictures_are_merged_kept_or_ignored(
+    context: Context, captions: str, added: list[str] | None, whole: str | None
+) -> None:
+    rows = [{"sha256": "a", "raw_caption": "sks girl, red_hair, Kaga_(azur_lane)"}]
+    (row,) = curate(context, rows, captions=captions)
+    assert (row["hand_added"], row["hand_caption"]) == (added, whole)
+
+
+def test_a_sentence_beside_a_raw_picture_is_the_whole_caption(context: Context) -> None:
+    (row,) = curate(
+        context, [{"sha256": "a", "raw_caption": "\ufeffA girl stands in a field.\r\nIt is night.\r\n"}]
+    )
+    assert row["hand_caption"] == "A girl stands in a field.\nIt is night."
+
+
+def test_a_tag_of_the_raw_caption_that_was_removed_by_hand_stays_removed(context: Context) -> None:
+    decisions.append(context.out, [decisions.decision(("a", ""), "page", removed=["Red_Hair"])])
+    (row,) = curate(context, [{"sha256": "a", "raw_caption": "red hair, hat"}])
+    assert (row["hand_added"], row["hand_removed"]) == (["hat"], ["Red_Hair"])
+
+
+def test_decisions_follow_the_content_not_the_name_and_the_view(context: Context) -> None:
+    decisions.append(
+        context.out,
+        [
+            decisions.decision(
+                ("a", ""), "page", state="drop", box={"left": 1, "top": 2, "right": 9, "bottom": 8}
+            ),
+            decisions.decision(("a", "face"), "page", added=["close-up"]),
+        ],
+    )
+    rows = [
+        {"sha256": "b", "path": "old.png"},
+        {"sha256": "a", "path": "new.png"},
+        {"sha256": "a", "view": "face"},
+    ]
+    other, whole, face = curate(context, rows)
+    assert other["hand_state"] is None
+    assert (whole["hand_state"], whole["hand_box"]) == (
+        "drop",
+        {"left": 1, "top": 2, "right": 9, "bottom": 8},
+    )
+    assert (face["hand_state"], face["hand_added"]) == (None, ["close-up"])
+
+
+def test_a_picture_left_out_by_hand_is_dropped_and_a_quarantined_one_stays_so(context: Context) -> None:
+    decisions.append(
+        context.out, [decisions.decision((sha256, ""), "page", state="drop") for sha256 in ("a", "b")]
+    )
+    broken = {"sha256": "b", "state": "quarantined", "reason": "scan:decode: truncated"}
+    left_out, quarantined, active = curate(context, [{"sha256": "a"}, broken, {"sha256": "c"}])
+    assert (left_out["state"], left_out["reason"]) == ("dropped", "curate:by-hand: left out by hand")
+    assert (quarantined["state"], quarantined["reason"]) == ("quarantined", "scan:decode: truncated")
+    assert (active["state"], active["reason"]) == ("active", None)
+
+
+def test_the_trigger_word_is_nobodys_tag_also_when_it_was_chosen_later(context: Context) -> None:
+    decisions.append(
+        context.out, [decisions.decision(("a", ""), "file", added=["ohwx", "hat"], order=["ohwx", "hat"])]
+    )
+    (before,) = curate(context, [{"sha256": "a"}])
+    (after,) = curate(context, [{"sha256": "a"}], trigger="ohwx")
+    assert before["hand_added"] == ["ohwx", "hat"]
+    assert (after["hand_added"], after["hand_order"]) == (["hat"], ["hat"])
+
+
+def test_a_dry_run_sees_edits_and_writes_nothing(context: Context) -> None:
+    world = World(context)
+    world.run()
+    world.file("a").write_text("sks girl, 1girl, hat", encoding="utf-8")
+    before = snapshot(context.out)
+    dry = Context(context.raw, context.out, context.pixels, context.blobs, dry_run=True)
+    assert curate(dry, [world.row("a")])[0]["hand_added"] == ["hat"]
+    assert snapshot(context.out) == before
+
+
+def test_what_people_should_know_is_logged(context: Context, caplog: pytest.LogCaptureFixture) -> None:
+    (context.out / "decisions.jsonl").write_text('{"image": "a", "added"', encoding="utf-8")
+    curate(context, [{"sha256": "a"}])
+    assert "line 1 is damaged" in caplog.text
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- The promise -------------------------------------------------------------------------------------------
+
+
+class KilledError(BaseException):
+    """The process died here."""
+
+
+@dataclass
+class Truth:
+    """What the person did to one picture's caption, by the person's own account."""
+
+    added: dict[str, None] = field(default_factory=dict)
+    removed: dict[str, None] = field(default_factory=dict)
+    order: list[str] | None = None
+    dropped: bool = False
+
+    def edit(self, old: list[str], new: list[str]) -> None:
+        for tag in old:
+            if tag not in new:
+                self.added.pop(tag, None)
+                self.removed[tag] = None
+        for tag in new:
+            if tag not in old:
+                self.removed.pop(tag, None)
+                self.added[tag] = None
+        kept = [tag for tag in old if tag in new] + [tag for tag in new if tag not in old]
+        if self.order is not None or new != kept:
+            self.order = new
+
+    def allows(self, tags: list[str]) -> bool:
+        order = [tag for tag in self.order or [] if tag in tags]
+        return (
+            self.added.keys() <= set(tags)
+            and not self.removed.keys() & set(tags)
+            and [tag for tag in tags if tag in order] == order
+        )
+
+
+@dataclass
+class World:
+    """Three pictures, a machine that tags them, and the real curate and export around it."""
+
+    context: Context
+    machine: dict[str, list[str]] = field(
+        default_factory=lambda: {name: ["1girl", "blush", "kaga (azur lane)"] for name in "abc"}
+    )
+    names: dict[str, str] = field(default_factory=lambda: {name: name for name in "abc"})
+    folder: str = "img/2_sks girl"
+
+    def row(self, image: str) -> dict[str, Any]:
+        return {"id": digest(self.names[image]), "path": f"{self.names[image]}.png", "sha256": image}
+
+    def file(self, image: str, suffix: str = ".txt") -> Path:
+        """Where the file is that was written last, whatever its picture is called now."""
+        out = self.context.out
+        entries = [entry for entry in read_receipt(out).to_pylist() if entry["image_sha256"] == image]
+        pictures = [out / entry["file"] for entry in entries if entry["kind"] == "image"]
+        here = [path for path in pictures if path.is_file()]
+        place = out / self.folder / f"{self.names[image]}.png"
+        return next(iter(here), place).with_suffix(suffix)
+
+    def written(self, image: str) -> list[str]:
+        tags = tags_of(decode(self.file(image).read_bytes()).text)
+        return [tag_key(tag) for tag in Lead("sks", "girl").tags(", ".join(tags), "train")]
+
+    def caption(self, image: str, hand: dict[str, Any]) -> str:
+        """As `prune` assembles it."""
+        blank = {"score": 0.9, "source": "tagger", "category": "general", "fate": "kept", "rule": "kept"}
+        machine = [{"tag": tag, **blank} for tag in self.machine[image]]
+        decided = Hand(hand["hand_added"] or (), hand["hand_removed"] or (), hand["hand_order"])
+        kept = [tag["tag"] for tag in with_hand(machine, decided) if tag["fate"] in IN_CAPTION]
+        return caption_text("sks girl", kept)
+
+    def run(self) -> None:
+        """Curate, merge, export."""
+        rows = [self.row(image) for image in self.names]
+        hands = curate(self.context, rows)
+        taken = read_taken(self.context.out).files
+        wanted: list[Wanted] = []
+        for row, hand in zip(rows, hands, strict=True):
+            if hand["hand_state"] == "drop":
+                continue
+            full = row | {"view": "", "role": "train"}
+            stem = f"{self.folder}/{Path(row['path']).stem}"
+            text = self.caption(row["sha256"], hand)
+            wanted.append(Wanted(f"{stem}.png", "image", row["sha256"], row["sha256"].encode, full))
+            wanted.append(Wanted(f"{stem}.txt", "caption", text, (text + "\n").encode, full, text))
+        out = self.context.out
+        sync(out, wanted, lambda item, *_: taken.get(item.file) == file_sha256(out / item.file))
+        (out / "manifest.parquet").touch()
+
+
+@contextmanager
+def killed_at(write: int, *, after: bool) -> Iterator[None]:
+    """Die before or after the n-th write of a run; a journal line may be cut in two."""
+    count = 0
+
+    def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == write and not after:
+                raise KilledError
+            result = function(*args, **named)
+            if count == write:
+                raise KilledError
+            return result
+
+        return call
+
+    def torn(out: Path, events: list[dict[str, Any]]) -> None:
+        nonlocal count
+        count += 1
+        before = decisions.journal_file(out).read_bytes() if decisions.journal_file(out).exists() else b""
+        decisions.append(out, events)
+        if count == write and events:
+            data = decisions.journal_file(out).read_bytes()
+            if not after:
+                decisions.journal_file(out).write_bytes(data[: (len(before) + len(data)) // 2])
+            raise KilledError
+
+    with (
+        mock.patch.object(curate_module, "append", torn),
+        mock.patch.object(curate_module, "note_taken", deadly(curate_module.note_taken)),
+        mock.patch.object(sync_module, "journal", deadly(sync_module.journal)),
+        mock.patch.object(sync_module, "write_whole", deadly(sync_module.write_whole)),
+        mock.patch.object(sync_module, "write_receipt", deadly(sync_module.write_receipt)),
+        mock.patch.object(Path, "unlink", deadly(Path.unlink)),
+    ):
+        yield
+
+
+IMAGES = st.sampled_from("abc")
+TAGS = ["1girl", "solo", "blush", "kaga (azur lane)", "hat", "^ ^", "v"]
+
+
+class HandEditsSurvive(RuleBasedStateMachine):
+    """Any sequence of edits, re-tags, renames and kills."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = root = Path(
+            tempfile.mkdtemp()
+        )  # a temporary directory object would warn when left over
+        for name in ("raw", "out"):
+            (root / name).mkdir()
+        context = Context(root / "raw", root / "out", PixelCache(PixelPolicy(), 2**20), Blobs(root / "blobs"))
+        self.world = World(context)
+        self.patch = mock.patch("os.fsync")  # nothing here depends on what a power cut leaves; 5 ms a file
+        self.patch.start()
+        logging.getLogger("dataprep").setLevel(logging.ERROR)
+        self.world.run()
+        self.truth = {image: Truth() for image in "abc"}
+        self.clean = True  # the last run ended well, and nothing was changed since
+        self.unseen: dict[str, tuple[list[str], Truth]] = {}  # what was edited, before the first edit
+
+    def teardown(self) -> None:
+        self.patch.stop()
+        logging.getLogger("dataprep").setLevel(logging.NOTSET)
+        shutil.rmtree(self.folder)
+
+    @rule(image=IMAGES, tags=st.lists(st.sampled_from(TAGS), max_size=6, unique=True))
+    def rewrite(self, image: str, tags: list[str]) -> None:
+        """A person writes the caption anew, in any order."""
+        file = self.world.file(image)
+        if file.is_file():
+            # Of several edits between two looks the net one counts: nobody sees what was there in between.
+            old, before = self.unseen.setdefault(
+                image, (self.world.written(image), copy.deepcopy(self.truth[image]))
+            )
+            self.truth[image] = copy.deepcopy(before)
+            self.truth[image].edit(old, [tag_key(tag) for tag in tags])
+            file.write_text(", ".join(["sks girl", *tags]), encoding="utf-8")
+            self.clean = False
+
+    @rule(image=IMAGES, bom=st.booleans())
+    def save_unchanged(self, image: str, bom: bool) -> None:
+        """An editor saves the caption its own way."""
+        file = self.world.file(image)
+        if file.is_file():
+            tags = [tag.replace(" ", "_").upper() for tag in self.world.written(image)]
+            text = "SKS GIRL," + ",".join(tags) + ",\r\n"
+            file.write_bytes(text.encode("utf-8-sig" if bom else "utf-8"))
+            self.clean = False
+
+    @precondition(lambda self: self.clean)
+    @rule(image=st.sampled_from("ab"))
+    def delete_caption(self, image: str) -> None:
+        file = self.world.file(image)
+        if file.is_file():
+            self.truth[image].edit(self.world.written(image), [])
+            file.unlink()
+            self.world.run()
+
+    @precondition(lambda self: self.clean and not self.truth["a"].dropped)
+    @rule()
+    def delete_picture(self) -> None:
+        self.world.file("a", ".png").unlink()
+        self.world.file("a", ".txt").unlink()
+        self.truth["a"].dropped = True
+        self.clean = False
+
+    @rule(image=IMAGES, tags=st.lists(st.sampled_from(TAGS), max_size=6, unique=True))
+    def retag(self, image: str, tags: list[str]) -> None:
+        """A new tagger, threshold or pruning."""
+        self.world.machine[image] = tags
+        self.clean = False
+
+    @rule(image=IMAGES, number=st.integers(0, 3))
+    def rename(self, image: str, number: int) -> None:
+        self.world.names[image] = f"{image}{number}"
+        self.clean = False
+
+    @rule(repeats=st.integers(1, 3))
+    def change_repeats(self, repeats: int) -> None:
+        self.world.folder = f"img/{repeats}_sks girl"
+        self.clean = False
+
+    @rule()
+    def run(self) -> None:
+        self.world.run()
+        self.unseen.clear()
+        self.clean = True
+
+    @rule(write=st.integers(1, 12), after=st.booleans())
+    def killed_run(self, write: int, after: bool) -> None:
+        self.clean = False
+        try:
+            with killed_at(write, after=after):
+                self.world.run()
+        except KilledError:
+            new = plan(self.world.context.out, Lead("sks", "girl")).events
+            missed = {event["image"] for event in new}
+            self.unseen = {image: old for image, old in self.unseen.items() if image in missed}
+            return
+        self.unseen.clear()
+        self.clean = True
+
+    @precondition(lambda self: self.clean)
+    @invariant()
+    def nothing_by_hand_is_lost(self) -> None:
+        for image, truth in self.truth.items():
+            if truth.dropped:
+                assert not self.world.file(image, ".png").exists()
+            else:
+                assert truth.allows(self.world.written(image)), (image, truth, self.world.written(image))
+
+    @precondition(lambda self: self.clean)
+    @invariant()
+    def an_untouched_caption_is_the_machines(self) -> None:
+        for image, truth in self.truth.items():
+            if truth == Truth():
+                hand = {"hand_added": [], "hand_removed": [], "hand_order": None}
+                assert self.world.file(image).read_text("utf-8") == self.world.caption(image, hand) + "\n"
+
+    @precondition(lambda self: self.clean)
+    @invariant()
+    def a_second_run_finds_nothing(self) -> None:
+        assert plan(self.world.context.out, Lead("sks", "girl")).events == []
+
+
+TestHandEditsSurvive = HandEditsSurvive.TestCase
+TestHandEditsSurvive.settings = settings(
+    max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

@@ -1,0 +1,98 @@
+"""The journal of decisions and its sum."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataprep.decisions import Hand, Journal, append, decision, fold, journal_file, read_journal
+
+IMAGE = ("ab" * 32, "")
+
+
+def test_decisions_are_read_back_in_order(tmp_path: Path) -> None:
+    events = [decision(IMAGE, "file", added=["赤い髪"]), decision(IMAGE, "page", state="drop")]
+    append(tmp_path, events[:1])
+    append(tmp_path, events[1:])
+    assert list(read_journal(tmp_path).events) == events
+
+
+def test_a_folder_without_decisions_has_none(tmp_path: Path) -> None:
+    assert read_journal(tmp_path).events == ()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20, 60])
+def test_a_line_cut_by_a_kill_is_reported_and_costs_no_other_line(tmp_path: Path, cut: int) -> None:
+    first, second, third = (decision(IMAGE, "file", added=[tag]) for tag in "abc")
+    append(tmp_path, [first, second])
+    path = journal_file(tmp_path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    append(tmp_path, [third])
+    journal = read_journal(tmp_path)
+    if cut == 1:  # only the line end was lost
+        assert journal.events == (first, second, third)
+    else:
+        assert journal.events == (first, third)
+        assert journal.damaged == (2,)
+
+
+def test_the_later_decision_wins() -> None:
+    events = [
+        decision(IMAGE, "file", added=["hat"], removed=["blush"], order=["hat", "1girl"]),
+        decision(IMAGE, "page", removed=["Hat"], added=["blush"], order=None, state="drop"),
+        decision(IMAGE, "page", state=None, box={"left": 0, "top": 0, "right": 8, "bottom": 8}),
+    ]
+    hand = fold(events)[IMAGE]
+    assert list(hand.added.values()) == ["blush"]
+    assert list(hand.removed.values()) == ["Hat"]
+    assert (hand.order, hand.state) == (None, None)
+    assert hand.box == {"left": 0, "top": 0, "right": 8, "bottom": 8}
+
+
+def test_decisions_come_on_top_of_what_the_raw_pictures_brought_and_leave_it_unchanged() -> None:
+    start = {IMAGE: Hand(added={"hat": "hat", "smile": "smile"}, caption="A girl.")}
+    hand = fold([decision(IMAGE, "file", removed=["hat"], caption=None)], start)[IMAGE]
+    assert list(hand.added) == ["smile"]
+    assert hand.caption is None
+    assert start[IMAGE].caption == "A girl."
+
+
+def test_views_of_one_picture_are_decided_apart() -> None:
+    hands = fold([decision(("ab", ""), "page", state="drop"), decision(("ab", "face"), "page", state="keep")])
+    assert {image: hand.state for image, hand in hands.items()} == {
+        ("ab", ""): "drop",
+        ("ab", "face"): "keep",
+    }
+
+
+def test_undo_and_undo_of_undo() -> None:
+    add = [decision(IMAGE, "file", added=[tag]) for tag in "abc"]
+    back = {"time": "t", "who": "command", "undo": 1}
+    again = {"time": "t", "who": "command", "undo": 3}
+    assert Journal((*add, back)).effective() == add[:1]
+    assert Journal((*add, back, again)).effective() == add
+    assert Journal((*add, back, add[2])).effective() == [add[0], add[2]]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 12).map(lambda n: {"undo": n}), st.just({"image": "ab", "added": ["x"]}))
+    )
+)
+def test_any_chain_of_undos_ends(events: list[dict[str, Any]]) -> None:
+    effective = Journal(tuple(events)).effective()
+    assert all("undo" not in event for event in effective)
+    assert len(effective) <= len(events)
+
+
+def test_every_line_is_json_and_names_who_decided(tmp_path: Path) -> None:
+    append(tmp_path, [decision(("ab", "face"), "page", state="drop")])
+    line = json.loads(journal_file(tmp_path).read_text("utf-8"))
+    assert (line["who"], line["image"], line["view"], line["state"]) == ("page", "ab", "face", "drop")
+    assert line["time"].endswith("+00:00")
