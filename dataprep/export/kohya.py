@@ -1,0 +1,199 @@
+"""kohya's layout: which files a prepared folder has, and the text of its configuration files."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from dataprep.buckets import Size
+from dataprep.captions import tag_key, tags_of
+from dataprep.digest import digest
+from dataprep.export.kohya_rules import CACHE_STYLES, Family, latents_name
+from dataprep.export.names import safe_name, unique_names
+from dataprep.export.sync import Wanted
+
+Row = Mapping[str, Any]
+
+CAPTION_SUFFIX = ".txt"
+_PNG_LEVEL = 3  # zlib: 6 takes twice as long for 4% smaller files
+# Array in a latents file -> the option without which sd-scripts makes no use of it
+_EXTRAS = {"latents_flipped": "flip_aug", "alpha_mask": "alpha_mask"}
+_ROLE_FOLDERS = {"train": "img", "reg": "reg"}
+
+
+def folder_name(repeats: int, *words: str | None) -> str:
+    """A subset folder such as "10_sks girl"."""
+    return safe_name(f"{repeats}_{' '.join(word for word in words if word)}")
+
+
+def is_placed(row: Row) -> bool:
+    """Whether the row has all that a picture file needs."""
+    return row["state"] == "active" and row["box"] is not None and row["bucket_width"] is not None
+
+
+def picture_files(
+    rows: Sequence[Row], default_folders: Mapping[str, str], *, ascii_only: bool
+) -> dict[str, str]:
+    """Row id -> path of the picture file, relative to OUT, POSIX, with suffix.
+
+    Args:
+        rows: placed rows.
+        default_folders: role -> subset folder of rows that have none.
+        ascii_only: see names.safe_name.
+    """
+    folders: dict[str, list[Row]] = {}
+    for row in rows:
+        name = safe_name(row["folder"] or default_folders[row["role"]])
+        folders.setdefault(f"{_ROLE_FOLDERS[row['role']]}/{name}", []).append(row)
+    files: dict[str, str] = {}
+    for folder, members in folders.items():
+        stems = [
+            PurePosixPath(row["path"]).stem + (f"-{row['view']}" if row["view"] else "") for row in members
+        ]
+        names = unique_names(stems, [row["id"] for row in members], ascii_only=ascii_only)
+        files |= {row["id"]: f"{folder}/{name}.png" for row, name in zip(members, names, strict=True)}
+    return files
+
+
+def caption_file(picture: str) -> str:
+    """Path of a picture's caption file."""
+    return picture.removesuffix(".png") + CAPTION_SUFFIX
+
+
+def latents_file(picture: str, row: Row, family: Family) -> str:
+    """Path of a picture's latents."""
+    return latents_name(picture.removesuffix(".png"), row["bucket_width"], row["bucket_height"], family)
+
+
+def one_line(text: str | None) -> str:
+    """A caption without line breaks, byte order mark or outer space."""
+    lines = [line.strip() for line in (text or "").replace("\ufeff", "").splitlines()]
+    return " ".join(line for line in lines if line)
+
+
+def picture(row: dict[str, Any], file: str, view: Callable[[dict[str, Any]], Image.Image]) -> Wanted:
+    """The picture at bucket size, 8-bit RGB."""
+
+    def make() -> bytes:
+        buffer = io.BytesIO()
+        view(row).convert("RGB").save(buffer, "PNG", compress_level=_PNG_LEVEL)
+        return buffer.getvalue()
+
+    key = digest("png", row["pixels_key"], row["box"], row["bucket_width"], row["bucket_height"])
+    return Wanted(file, "image", key, make, row)
+
+
+def caption(row: dict[str, Any], file: str, text: str) -> Wanted:
+    """The caption: UTF-8 without mark, one line, one line end."""
+    data = (text + "\n").encode("utf-8", "replace")
+    return Wanted(file, "caption", digest("txt", text), lambda: data, row, text)
+
+
+def latents(row: dict[str, Any], file: str, blob: Path) -> Wanted:
+    """The latents, copied: a trainer that adds arrays to the file must not write into the store."""
+    return Wanted(file, "latents", row["latents_key"], blob.read_bytes, row)
+
+
+def config(file: str, text: str) -> Wanted:
+    """A configuration file."""
+    return Wanted(file, "config", digest("config", text), text.encode)
+
+
+def toml_value(value: object) -> str:
+    """A TOML value: bool, int, float, str, or a list of those."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return f"{value:.1f}"
+    return repr(value)
+
+
+def bucket_steps(sizes: Sequence[Size], family: Family) -> int:
+    """The largest step (px) that all buckets are multiples of and that the family's trainer can take."""
+    common = math.gcd(*(side for size in sizes for side in size))
+    return math.gcd(common, 64) if sizes else CACHE_STYLES[family].step
+
+
+def dataset_toml(
+    out: Path,
+    subsets: Mapping[str, tuple[int, bool]],
+    sizes: Sequence[Size],
+    resolution: int,
+    batch_size: int,
+    family: Family,
+    extras: frozenset[str] = frozenset(),
+) -> str:
+    """The file for sd-scripts' --dataset_config.
+
+    Args:
+        out: the prepared folder; the trainer resolves paths from where it is started, so they are absolute.
+        subsets: folder relative to OUT -> (repeats, whether it holds class images).
+        sizes: of all buckets, px.
+        resolution: px; its square is the training area.
+        batch_size: pictures a step.
+        family: of the base model.
+        extras: what the latents files hold besides latents: latents_flipped, alpha_mask.
+    """
+    sides = [side for size in sizes for side in size] or [resolution]
+    general = {
+        "resolution": [resolution, resolution],
+        "batch_size": batch_size,
+        "enable_bucket": True,
+        "bucket_no_upscale": True,
+        "bucket_reso_steps": bucket_steps(sizes, family),
+        "min_bucket_reso": min([*sides, resolution]),
+        "max_bucket_reso": max([*sides, resolution]),
+    }
+    captions: dict[str, object] = {
+        "caption_extension": CAPTION_SUFFIX,
+        "shuffle_caption": False,
+        "keep_tokens": 1,
+    }
+    captions |= {name: True for array, name in _EXTRAS.items() if array in extras}
+    lines = [
+        "# For sd-scripts: --dataset_config. Every picture has its bucket's size already, so",
+        "# bucket_no_upscale keeps each one in it. The latents need --cache_latents --cache_latents_to_disk.",
+        "",
+        "[[datasets]]",
+        *(f"{name} = {toml_value(value)}" for name, value in general.items()),
+    ]
+    for folder, (repeats, is_reg) in sorted(subsets.items(), key=lambda item: (item[1][1], item[0])):
+        keys: dict[str, object] = {"image_dir": (out / folder).as_posix(), "num_repeats": repeats}
+        keys |= {"class_tokens": folder.rpartition("/")[2].partition("_")[2]}
+        keys |= {"is_reg": True, **captions, "keep_tokens": 0} if is_reg else captions
+        lines += [
+            "",
+            "[[datasets.subsets]]",
+            *(f"{name} = {toml_value(value)}" for name, value in keys.items()),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def same_tags(
+    edited: str, before: str | None, after: str, added: Sequence[str], removed: Sequence[str]
+) -> bool:
+    """Whether every change that a hand made to a caption has found its way into the caption that follows.
+
+    Args:
+        edited: the caption as it is on disk.
+        before: as it was written last, None if unknown.
+        after: as it would be written now.
+        added: tags that count as added by hand.
+        removed: tags that count as removed by hand.
+    """
+    if before is None:
+        return False
+    old, new, now = (set(map(tag_key, tags_of(text))) for text in (before, edited, after))
+    missing = new - old - now - set(map(tag_key, added))
+    left = (old - new) & now - set(map(tag_key, removed))
+    return not missing and not left

@@ -1,0 +1,151 @@
+"""The text of train.toml: settings for a purpose and a size of the set, with reasons, in sd-scripts' names.
+
+The bundled trainer reads the same names, so that one file serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dataprep.export.kohya import toml_value
+from dataprep.export.kohya_rules import Family
+
+Setting = tuple[str, object, str]  # name, value, why
+Purpose = Literal["character", "style", "outfit", "pose", "object"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What differs between purposes. Source: practitioners' rules of thumb for SD LoRAs."""
+
+    samples: int  # pictures seen over the whole training, repeats counted
+    rank: int
+    text_encoder_share: float  # of the steps in which the text encoder is trained along
+    why: str
+
+
+PRESETS: dict[Purpose, Preset] = {
+    "character": Preset(
+        4000, 32, 0.7, "a character: its name has to be learned, so the text encoder goes along"
+    ),
+    "style": Preset(8000, 32, 0.2, "a style: hardly any word to learn, and more pictures to see"),
+    "outfit": Preset(3000, 16, 0.5, "an outfit: fewer details than a whole character"),
+    "pose": Preset(3000, 16, 0.5, "a pose: a composition, which takes little rank"),
+    "object": Preset(3000, 16, 0.7, "an object: few views are enough"),
+}
+# A tag is some three tokens with its comma; 75 tokens need no setting.
+_TOKENS = ((45, 225), (22, 150))
+_MIN_EPOCHS, _MAX_EPOCHS = 2, 100
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What train.toml is written for."""
+
+    purpose: Purpose
+    family: Family
+    resolution: int  # px
+    batch_size: int
+    samples_per_epoch: int  # training pictures x repeats
+    reg: int  # class pictures
+    name: str  # of the file that training makes
+    caption_tags: int  # longest caption, in tags
+
+
+def epochs(plan: TrainPlan) -> int:
+    """Epochs that show about as many pictures as the purpose asks for."""
+    wanted = round(PRESETS[plan.purpose].samples / max(1, plan.samples_per_epoch))
+    return min(_MAX_EPOCHS, max(_MIN_EPOCHS, wanted))
+
+
+def train_toml(plan: TrainPlan, overrides: Mapping[str, object] | None = None) -> str:
+    """Settings of a LoRA training with their reasons.
+
+    The base model is not named: it is given on the command line, since this folder does not know it.
+
+    Args:
+        plan: the data set.
+        overrides: settings that win over the preset's.
+    """
+    overrides = dict(overrides or {})
+    lines = [
+        "# Read by `dataprep train` and by sd-scripts (--config_file), which both ignore the section names.",
+        f"# Preset for {PRESETS[plan.purpose].why}.",
+        "# Yours to edit: a changed file is never overwritten, and flags win over it.",
+        "# sd-scripts also needs: --pretrained_model_name_or_path MODEL --dataset_config dataset.toml",
+    ]
+    sections = _sections(plan)
+    preset = {name for settings in sections.values() for name, _, _ in settings}
+    sections["set_for_this_data_set"] = [(n, value, "") for n, value in overrides.items() if n not in preset]
+    for title, settings in sections.items():
+        if settings:
+            lines += ["", f"[{title}]"]
+        for name, value, why in settings:
+            chosen = overrides.get(name, value)
+            note = "set in dataprep.toml" if chosen != value else why
+            lines.append(f"{name} = {toml_value(chosen)}" + (f"  # {note}" if note else ""))
+    return "\n".join(lines) + "\n"
+
+
+def _sections(plan: TrainPlan) -> dict[str, list[Setting]]:
+    preset = PRESETS[plan.purpose]
+    many = plan.samples_per_epoch * epochs(plan)
+    steps = many * (2 if plan.reg else 1) // plan.batch_size
+    length = f"{plan.samples_per_epoch} pictures an epoch: {many} in all, about {steps} steps"
+    return {
+        "what_is_trained": [
+            ("output_name", plan.name, ""),
+            ("network_module", "networks.lora", ""),
+            ("network_dim", preset.rank, "rank: 4 to 128 are used, 16 to 32 are enough for most subjects"),
+            ("network_alpha", preset.rank // 2, "the change is scaled by alpha / dim; half of dim is usual"),
+        ],
+        "how_long": [
+            ("max_train_epochs", epochs(plan), length + (" with the class pictures" if plan.reg else "")),
+            ("train_batch_size", plan.batch_size, "each batch comes from one bucket"),
+            ("save_every_n_epochs", max(1, epochs(plan) // 4), "to choose an earlier, less over-trained one"),
+            ("seed", 42, ""),
+        ],
+        "how_fast": [
+            ("optimizer_type", "AdamW", ""),
+            ("unet_lr", 1e-4, ""),
+            ("text_encoder_lr", 5e-5, "half of the U-Net's or less: words are forgotten faster than shapes"),
+            (
+                "text_encoder_until",
+                preset.text_encoder_share,
+                "share of the steps that train the text encoder; `dataprep train` only",
+            ),
+            ("lr_scheduler", "cosine", ""),
+            ("lr_warmup_steps", steps // 10, "a tenth of the steps"),
+        ],
+        "the_objective": [
+            ("min_snr_gamma", 5.0, "evens out the timesteps (arXiv:2303.09556)"),
+            ("noise_offset", 0.0, "0.05 to 0.1 for very dark or bright pictures"),
+            (
+                "prior_loss_weight",
+                1.0,
+                "of the class pictures" if plan.reg else "there are no class pictures",
+            ),
+        ],
+        "captions": _caption_settings(plan),
+        "the_machine": [
+            ("mixed_precision", "bf16", "fp16 on GPUs before Ampere, no on a CPU"),
+            ("save_precision", "fp16", ""),
+            ("cache_latents", True, "the latents beside the pictures are used as they are"),
+            ("cache_latents_to_disk", True, ""),
+            *((("no_half_vae", True, "SDXL's own VAE overflows in fp16"),) if plan.family == "sdxl" else ()),
+        ],
+    }
+
+
+def _caption_settings(plan: TrainPlan) -> list[Setting]:
+    settings: list[Setting] = [("keep_tokens", 1, "the trigger stays first")]
+    for tags, tokens in _TOKENS:
+        if plan.caption_tags > tags:
+            why = f"captions of up to {plan.caption_tags} tags are longer than 75 tokens, and read in parts"
+            settings.append(("max_token_length", tokens, why))
+            break
+    if plan.family != "sdxl":
+        settings.append(("clip_skip", 1, "2 for anime models that were trained so"))
+    return settings

@@ -1,0 +1,148 @@
+"""Put a prepared folder on the Hugging Face Hub: as an imagefolder with a data set card, private unless told.
+
+Nothing leaves the machine before `push` is called with a plan, so that the plan can be shown first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from dataprep.errors import ConfigError, MachineError
+from dataprep.export import imagefolder
+from dataprep.export.prepared import Prepared, read_prepared, text, write
+from dataprep.export.sync import Wanted
+from dataprep.model_files import http_error
+
+_EXAMPLE_CAPTIONS = 5
+
+
+class Hub(Protocol):
+    """The part of huggingface_hub.HfApi that is used."""
+
+    def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> object:
+        """Make a repository."""
+
+    def upload_folder(
+        self,
+        *,
+        repo_id: str,
+        repo_type: str,
+        folder_path: str,
+        ignore_patterns: list[str],
+        commit_message: str,
+    ) -> object:
+        """Upload files."""
+
+
+@dataclass(frozen=True)
+class PushPlan:
+    """What would be uploaded where."""
+
+    prepared: Prepared
+    repo: str  # owner/name
+    private: bool
+    wanted: tuple[Wanted, ...]
+    bytes: int
+
+    def __str__(self) -> str:
+        kind = "private" if self.private else "PUBLIC"
+        return (
+            f"{len(self.wanted)} files, {self.bytes / 1e6:.1f} MB, to the {kind} data set {self.repo}: "
+            f"{len(self.prepared.train)} training pictures, {len(self.prepared.reg)} class pictures with "
+            "captions, and a card"
+        )
+
+
+def plan_push(directory: Path, repo: str, *, public: bool = False) -> PushPlan:
+    """Look at what would be uploaded; nothing is sent.
+
+    Raises:
+        ConfigError: `repo` is not owner/name.
+        InputError: the folder is not a prepared one.
+    """
+    from dataprep.run import read_manifest
+
+    owner, _, name = repo.partition("/")
+    if not owner or not name or "/" in name:
+        raise ConfigError(f"{repo}: wanted a repository as owner/name")
+    table, metadata = read_manifest(directory)
+    prepared = read_prepared(directory.resolve(), table, metadata)
+    files, _ = imagefolder.files(prepared, Path())
+    card = text("README.md", data_set_card(prepared, metadata))
+    size = sum(picture.file.stat().st_size for picture in prepared.pictures)
+    return PushPlan(prepared, repo, not public, (*files, card), size)
+
+
+def push(plan: PushPlan, hub: Hub | None = None) -> str:
+    """Upload.
+
+    Args:
+        plan: what and where.
+        hub: huggingface_hub.HfApi by default, with the login that `hf auth login` has stored.
+    Returns:
+        The data set's address.
+    Raises:
+        MachineError: the Hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    hub = hub or HfApi()
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "set"
+        write(plan.prepared, folder, plan.wanted)
+        try:
+            hub.create_repo(plan.repo, repo_type="dataset", private=plan.private, exist_ok=True)
+            hub.upload_folder(
+                repo_id=plan.repo,
+                repo_type="dataset",
+                folder_path=str(folder),
+                ignore_patterns=[".dataprep/*"],
+                commit_message="Upload the prepared data set",
+            )
+        except (http_error(), OSError) as error:
+            raise MachineError(
+                f"{plan.repo}: could not be uploaded: {error}. Check the network and `hf auth whoami`, then "
+                "try again: what has arrived is not sent twice"
+            ) from error
+    return f"https://huggingface.co/datasets/{plan.repo}"
+
+
+def data_set_card(prepared: Prepared, metadata: dict[str, Any]) -> str:
+    """README.md of the data set: what it holds, how it was made, how to load it."""
+    buckets = Counter(f"{picture.size[0]}x{picture.size[1]}" for picture in prepared.train)
+    models = {kind: model.get("name") for kind, model in metadata.get("models", {}).items()}
+    examples = [f"- `{picture.caption}`" for picture in prepared.train[:_EXAMPLE_CAPTIONS]]
+    return f"""---
+task_categories: [text-to-image]
+tags: [lora, dreambooth]
+size_categories: [{"n<1K" if len(prepared.pictures) < 1000 else "1K<n<10K"}]
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: train/**
+---
+# {prepared.name}
+
+{len(prepared.train)} pictures with captions for training a text-to-image model{_trigger(prepared)}.
+{len(prepared.reg)} class pictures for prior preservation lie in `class/`.
+
+- buckets: {", ".join(f"{name} ({count})" for name, count in buckets.most_common())}
+- repeats: {prepared.repeats}
+- made by dataprep {metadata.get("version", "")} with {json.dumps(models)}
+
+Captions, for example:
+
+{chr(10).join(examples)}
+
+Before you publish: see that you may, and say here under which licence.
+"""
+
+
+def _trigger(prepared: Prepared) -> str:
+    return f"; the trigger word is `{prepared.trigger}`" if prepared.trigger else ""

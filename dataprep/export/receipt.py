@@ -1,0 +1,112 @@
+"""The receipt: what `export` wrote into the prepared folder, file by file. It decides what is ours.
+
+A file whose content is no longer what the receipt says was changed by somebody else and is theirs. Rows are
+journalled before each file is renamed into place, so that a killed run does not turn its own files into
+strangers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataprep.digest import file_sha256
+from dataprep.errors import InputError
+from dataprep.store import disk_faults, write_table
+
+Entry = dict[str, Any]  # one row of SCHEMA
+
+SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),  # relative to OUT, POSIX
+        ("sha256", pa.string()),  # of the bytes written
+        ("kind", pa.string()),  # image | caption | latents | config
+        ("id", pa.string()),  # of the manifest row, null for config
+        ("image_sha256", pa.string()),  # of the raw picture's bytes, null for config
+        ("view", pa.string()),
+        ("role", pa.string()),  # train | reg, null for config
+        ("caption", pa.string()),  # the text written (without its line end), null for other kinds
+        ("key", pa.string()),  # of what made the file: an equal key needs no new rendering
+        ("bytes", pa.int64()),  # size and time of the file as written: when both are unchanged on disk,
+        ("mtime_ns", pa.int64()),  # its content is taken as unchanged without reading it
+    ]
+)
+
+
+def receipt_file(out: Path) -> Path:
+    """Where the receipt of the prepared folder `out` is."""
+    return out / ".dataprep" / "receipt.parquet"
+
+
+def _journal_file(out: Path) -> Path:
+    return out / ".dataprep" / "receipt.journal"
+
+
+def read_receipt(out: Path) -> pa.Table:
+    """What was written last, with columns SCHEMA; empty when nothing was.
+
+    Files that a killed run had already put into place are included.
+
+    Raises:
+        InputError: the receipt cannot be read.
+    """
+    path = receipt_file(out)
+    try:
+        table = pq.read_table(path) if path.is_file() else SCHEMA.empty_table()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}). Move it away to start anew; every file then in the prepared "
+            "folder counts as yours and is left alone"
+        ) from error
+    table = table.select(SCHEMA.names).cast(SCHEMA)
+    journal = read_pending(out)
+    if not journal:
+        return table
+    entries = {entry["file"]: entry for entry in table.to_pylist()}
+    entries.update({name: entry for name, entry in journal.items() if _is_on_disk(out, entry)})
+    return to_table(entries.values())
+
+
+def read_pending(out: Path) -> dict[str, Entry]:
+    path = _journal_file(out)
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    entries: dict[str, Entry] = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # the line that was being written when the run was killed; its file was not yet in place
+        entries[entry["file"]] = entry
+    return entries
+
+
+def _is_on_disk(out: Path, entry: Mapping[str, Any]) -> bool:
+    path = out / entry["file"]
+    whole = path.is_file() and path.stat().st_size == entry["bytes"]
+    return whole and bool(file_sha256(path) == entry["sha256"])
+
+
+def to_table(entries: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Receipt rows as a table, sorted by file, so that equal receipts are equal files."""
+    return pa.Table.from_pylist(sorted(entries, key=lambda entry: str(entry["file"])), schema=SCHEMA)
+
+
+def journal(out: Path, entry: Mapping[str, Any]) -> None:
+    """Note a file that is about to be renamed into place. Raises DiskError."""
+    path = _journal_file(out)
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def write_receipt(out: Path, table: pa.Table) -> None:
+    """Replace the receipt, whole or not at all, and forget the journal. Raises DiskError."""
+    write_table(receipt_file(out), table.select(SCHEMA.names).cast(SCHEMA))
+    with disk_faults(out):
+        _journal_file(out).unlink(missing_ok=True)

@@ -1,0 +1,285 @@
+"""Bring files of the prepared folder in line with what is wanted, touching only what is ours and differs.
+
+The receipt tells ours from theirs. A file that somebody changed or put there is kept and reported; latents
+are the exception, since they are a cache that a trainer believes without looking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from dataprep.captions import decode
+from dataprep.digest import file_sha256
+from dataprep.errors import InputError, RowError
+from dataprep.export.receipt import Entry, journal, read_receipt, to_table, write_receipt
+from dataprep.store import disk_faults, write_whole
+
+Kind = Literal["image", "caption", "latents", "config"]
+# (wanted caption file, text on disk, text written last or None): whether what was changed by hand is in the
+# wanted caption already, so that it may be replaced
+Merged = Callable[["Wanted", str, str | None], bool]
+_CACHE = re.compile(
+    r"(?P<stem>.+?)(?:_\d{4,}x\d{4,}_[a-z0-9]+|(?P<text>(?:_[a-z0-9]+)?_te(?:_outputs)?))?\.npz"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file that should be in the prepared folder."""
+
+    file: str  # relative to OUT, POSIX
+    kind: Kind
+    key: str  # equal keys make equal files
+    make: Callable[[], bytes]  # called only when the file has to be written
+    row: dict[str, Any] = field(default_factory=dict)  # the manifest row, empty for config
+    caption: str | None = None
+    source: Path | None = None  # a file of this content, to be linked to instead of written where possible
+
+
+@dataclass
+class Report:
+    """What was done, each list sorted."""
+
+    written: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)  # ours, changed by somebody since: kept as they are
+    foreign: list[str] = field(default_factory=list)  # never written by us: left alone
+    failed: dict[str, str] = field(default_factory=dict)  # row id -> why its picture could not be made
+
+
+def inside(out: Path, file: str) -> Path:
+    """The path of a file of the prepared folder.
+
+    Raises:
+        InputError: it would lie outside `out`, also through a symbolic link.
+    """
+    pure = PurePosixPath(file)
+    path = out.joinpath(*pure.parts)
+    parent = path.parent.resolve()
+    if pure.is_absolute() or ".." in pure.parts or not parent.is_relative_to(out.resolve()):
+        raise InputError(
+            f"{file}: leads out of the prepared folder {out}; nothing is written or removed there"
+        )
+    return path
+
+
+def sync(
+    out: Path,
+    wanted: Sequence[Wanted],
+    merged: Merged,
+    threads: int = 1,
+    folders: Sequence[str] = ("img", "reg"),
+    taken: Mapping[str, str] | None = None,
+) -> Report:
+    """Write, replace and remove files so that `out` holds what is wanted, then write the receipt.
+
+    Args:
+        out: the prepared folder.
+        wanted: all files that should be there.
+        merged: decides about captions that were edited.
+        threads: how many files are made at once.
+        folders: where strangers' files are looked for.
+        taken: file -> sha256 of edited content that has been read and remembered, and may be replaced.
+    Raises:
+        InputError: a path leads out of the folder.
+        DiskError: a file cannot be written; what is done is journalled.
+    """
+    work = _Sync(out, merged, folders, taken or {})
+    work.remove_unwanted({item.file for item in wanted})
+    work.remove_stale_latents(wanted)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for _ in pool.map(work.settle_row, _by_row(wanted)):
+            pass
+    work.finish()
+    return work.report
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file a second name; False where the file system cannot."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        return False
+    return True
+
+
+def _by_row(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+    rows: dict[str, list[Wanted]] = {}
+    for item in wanted:
+        rows.setdefault(item.row.get("id") or item.file, []).append(item)
+    return list(rows.values())
+
+
+class _Sync:
+    def __init__(self, out: Path, merged: Merged, folders: Sequence[str], taken: Mapping[str, str]) -> None:
+        self.taken = taken
+        self.out = out
+        self.folders = folders
+        self.merged = merged
+        self.report = Report()
+        self._before = read_receipt(out)
+        self.entries: dict[str, Entry] = {entry["file"]: entry for entry in self._before.to_pylist()}
+        self._lock = threading.Lock()
+        self._caches = self._strange_caches()
+
+    def _strange_caches(self) -> dict[tuple[str, Kind], list[str]]:
+        """A trainer's own caches: (file without its ending, what they were made of) -> files."""
+        found: dict[tuple[str, Kind], list[str]] = {}
+        for folder in self.folders:
+            for path in (self.out / folder).glob("*/*.npz"):
+                file = path.relative_to(self.out).as_posix()
+                match = _CACHE.fullmatch(path.name)
+                if match and file not in self.entries:
+                    made_of: Kind = "caption" if match["text"] else "image"
+                    found.setdefault((file[: -len(path.name)] + match["stem"], made_of), []).append(file)
+        return found
+
+    def state(self, file: str) -> Literal["absent", "ours", "edited", "foreign"]:
+        """What the file on disk is, compared with the receipt."""
+        path, entry = inside(self.out, file), self.entries.get(file)
+        if not path.is_symlink() and not path.exists():
+            return "absent"
+        if entry is None:
+            return "foreign"
+        if path.is_symlink() or not path.is_file():
+            return "edited"
+        found = path.stat()
+        if found.st_size != entry["bytes"]:
+            return "edited"
+        if found.st_mtime_ns == entry["mtime_ns"] or file_sha256(path) == entry["sha256"]:
+            return "ours"
+        return "edited"
+
+    def remove_unwanted(self, wanted: set[str]) -> None:
+        """Remove what we wrote and nobody changed; a changed file is kept and stays in the receipt."""
+        for file in sorted(set(self.entries) - wanted):
+            state = self.state(file)
+            if state == "edited" and not self._is_taken(file):
+                self.report.edited.append(file)
+                continue
+            if state != "absent":
+                self._unlink(file)
+            del self.entries[file]
+
+    def remove_stale_latents(self, wanted: Iterable[Wanted]) -> None:
+        """Before any picture changes: a run killed half way must not leave latents of other pixels."""
+        for item in wanted:
+            entry = self.entries.get(item.file)
+            if item.kind == "latents" and (entry is None or entry["key"] != item.key):
+                path = inside(self.out, item.file)
+                if path.is_symlink() or path.exists():
+                    self._unlink(item.file)
+
+    def _unlink(self, file: str) -> None:
+        path = inside(self.out, file)
+        with disk_faults(path):
+            path.unlink()
+        self.report.removed.append(file)
+        for folder in path.parents:
+            if folder == self.out or any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+    def settle_row(self, items: Sequence[Wanted]) -> None:
+        """Bring a row's files in line; when its picture cannot be made, none of its files stays."""
+        try:
+            for item in items:
+                self.settle(item)
+        except RowError as error:
+            with self._lock:
+                self.report.failed[items[0].row["id"]] = str(error)
+                for item in items:
+                    if self.state(item.file) == "ours":
+                        self._unlink(item.file)
+                        del self.entries[item.file]
+
+    def settle(self, item: Wanted) -> None:
+        """Bring one file in line."""
+        state, entry = self.state(item.file), self.entries.get(item.file)
+        if state == "ours" and entry is not None and entry["key"] == item.key:
+            self._note(item, entry["sha256"])  # the picture may have moved in RAW: its row is told anew
+            return
+        if state in ("edited", "foreign") and item.kind != "latents" and not self._may_replace(item, entry):
+            with self._lock:
+                (self.report.edited if entry is not None else self.report.foreign).append(item.file)
+            return
+        data = item.make()
+        self._write(item, data)
+
+    def _is_taken(self, file: str) -> bool:
+        path = inside(self.out, file)
+        known = self.taken.get(file)
+        return known is not None and path.is_file() and not path.is_symlink() and file_sha256(path) == known
+
+    def _may_replace(self, item: Wanted, entry: Entry | None) -> bool:
+        path = inside(self.out, item.file)
+        if path.is_symlink() or not path.is_file():
+            return False
+        if self._is_taken(item.file):
+            return True
+        if item.kind != "caption":
+            return path.read_bytes() == item.make()
+        text = decode(path.read_bytes()).text
+        before = None if entry is None else entry["caption"]
+        return text.strip() == item.caption or self.merged(item, text, before)
+
+    def _write(self, item: Wanted, data: bytes) -> None:
+        path = inside(self.out, item.file)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
+            with self._lock:
+                # What a trainer made of the file that was here, it would believe of the one that comes.
+                for cache in self._caches.pop((item.file.rpartition(".")[0], item.kind), ()):
+                    self._unlink(cache)
+                journal(self.out, self._entry(item, sha256, len(data), 0))
+                self.report.written.append(item.file)
+
+            def write(temporary: Path) -> None:
+                if item.source is None or not _linked(item.source, temporary):
+                    temporary.write_bytes(data)
+
+            write_whole(path, write)
+        self._note(item, sha256)
+
+    def _note(self, item: Wanted, sha256: str) -> None:
+        found = inside(self.out, item.file).stat()
+        with self._lock:
+            self.entries[item.file] = self._entry(item, sha256, found.st_size, found.st_mtime_ns)
+
+    @staticmethod
+    def _entry(item: Wanted, sha256: str, size: int, mtime_ns: int) -> Entry:
+        row = item.row
+        return {
+            "file": item.file,
+            "sha256": sha256,
+            "kind": item.kind,
+            "id": row.get("id"),
+            "image_sha256": row.get("sha256"),
+            "view": row.get("view"),
+            "role": row.get("role"),
+            "caption": item.caption,
+            "key": item.key,
+            "bytes": size,
+            "mtime_ns": mtime_ns,
+        }
+
+    def finish(self) -> None:
+        """Look for strangers and write the receipt where it differs."""
+        for folder in self.folders:
+            for path in sorted((self.out / folder).rglob("*")):
+                file = path.relative_to(self.out).as_posix()
+                if file not in self.entries and not path.is_dir():
+                    self.report.foreign.append(file)
+        self.report.foreign = sorted(set(self.report.foreign))
+        for names in (self.report.written, self.report.removed, self.report.edited):
+            names.sort()
+        after = to_table(self.entries.values())
+        if not after.equals(self._before):
+            write_receipt(self.out, after)

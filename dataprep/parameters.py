@@ -1,0 +1,174 @@
+"""Training parameters in a LoRA's metadata: what each means, and how it is written in a training file."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from dataprep.export.kohya import toml_value
+
+
+class Parameter(NamedTuple):
+    """One `ss_*` entry: the name in a training file ("" if it is no setting), and its meaning."""
+
+    setting: str
+    meaning: str
+
+
+# In the order in which they are shown; all values are texts as Python prints them.
+PARAMETERS: dict[str, dict[str, Parameter]] = {
+    "what was trained": {
+        "ss_output_name": Parameter("output_name", "name given by the author"),
+        "ss_base_model_version": Parameter("", "base-model family"),
+        "ss_sd_model_name": Parameter("pretrained_model_name_or_path", "checkpoint it was trained on"),
+        "ss_vae_name": Parameter("vae", "VAE used instead of the checkpoint's"),
+        "ss_network_module": Parameter("network_module", "program part that made the network"),
+        "ss_network_dim": Parameter("network_dim", "rank: how much the change can hold"),
+        "ss_network_alpha": Parameter("network_alpha", "the change is scaled by alpha / rank"),
+        "ss_network_dropout": Parameter("network_dropout", "share of inputs dropped in training"),
+        "ss_scale_weight_norms": Parameter("scale_weight_norms", "largest norm of one module's change"),
+        "ss_v2": Parameter("v2", "Stable Diffusion 2.x"),
+        "ss_clip_skip": Parameter("clip_skip", "text encoder layer counted from the end"),
+        "ss_max_token_length": Parameter("max_token_length", "longest caption, tokens; None is 75"),
+        "ss_training_comment": Parameter("training_comment", "the author's words"),
+    },
+    "how long": {
+        "ss_num_train_images": Parameter("", "training pictures x repeats"),
+        "ss_num_reg_images": Parameter("", "class pictures (prior preservation)"),
+        "ss_num_batches_per_epoch": Parameter("", "batches an epoch"),
+        "ss_num_epochs": Parameter("max_train_epochs", "epochs planned"),
+        "ss_epoch": Parameter("", "epoch of this file"),
+        "ss_max_train_steps": Parameter("max_train_steps", "steps planned"),
+        "ss_steps": Parameter("", "steps of this file"),
+        "ss_batch_size_per_device": Parameter("train_batch_size", "pictures a step"),
+        "ss_total_batch_size": Parameter("", "pictures a step over all devices"),
+        "ss_gradient_accumulation_steps": Parameter(
+            "gradient_accumulation_steps", "batches that make one step"
+        ),
+        "ss_seed": Parameter("seed", "start of all random draws"),
+    },
+    "how fast": {
+        "ss_optimizer": Parameter("optimizer_type", "optimizer with its arguments"),
+        "ss_learning_rate": Parameter("learning_rate", "rate where no other is given"),
+        "ss_unet_lr": Parameter("unet_lr", "rate of the U-Net; None: not trained apart"),
+        "ss_text_encoder_lr": Parameter("text_encoder_lr", "rate of the text encoder"),
+        "ss_lr_scheduler": Parameter("lr_scheduler", "how the rate moves"),
+        "ss_lr_warmup_steps": Parameter("lr_warmup_steps", "steps in which the rate rises"),
+        "ss_max_grad_norm": Parameter("max_grad_norm", "gradients are clipped to this norm"),
+    },
+    "the objective": {
+        "ss_loss_type": Parameter("loss_type", "loss of each element"),
+        "ss_min_snr_gamma": Parameter("min_snr_gamma", "evens out the timesteps; 5 is usual"),
+        "ss_noise_offset": Parameter("noise_offset", "for darker darks and brighter brights; 0.05-0.1 usual"),
+        "ss_adaptive_noise_scale": Parameter("adaptive_noise_scale", "noise offset that follows the picture"),
+        "ss_multires_noise_iterations": Parameter("multires_noise_iterations", "layers of coarser noise"),
+        "ss_multires_noise_discount": Parameter("multires_noise_discount", "weight of each coarser layer"),
+        "ss_ip_noise_gamma": Parameter("ip_noise_gamma", "extra noise on the input only"),
+        "ss_prior_loss_weight": Parameter("prior_loss_weight", "weight of class pictures"),
+        "ss_zero_terminal_snr": Parameter("zero_terminal_snr", "last timestep is pure noise"),
+        "ss_debiased_estimation": Parameter("debiased_estimation_loss", "another weighting of timesteps"),
+        "ss_huber_c": Parameter("huber_c", "threshold of the Huber losses"),
+        "ss_huber_schedule": Parameter("huber_schedule", "how that threshold moves"),
+    },
+    "pictures and captions": {
+        "ss_resolution": Parameter("resolution", "px; training area is its product"),
+        "ss_enable_bucket": Parameter("enable_bucket", "pictures keep their shape, in buckets"),
+        "ss_min_bucket_reso": Parameter("min_bucket_reso", "shortest bucket side, px"),
+        "ss_max_bucket_reso": Parameter("max_bucket_reso", "longest bucket side, px"),
+        "ss_bucket_no_upscale": Parameter("bucket_no_upscale", "small pictures stay small"),
+        "ss_flip_aug": Parameter("flip_aug", "half the time mirrored"),
+        "ss_color_aug": Parameter("color_aug", "colours varied"),
+        "ss_random_crop": Parameter("random_crop", "cut at random"),
+        "ss_shuffle_caption": Parameter("shuffle_caption", "tags shuffled each time"),
+        "ss_keep_tokens": Parameter("keep_tokens", "leading tags that stay first"),
+        "ss_caption_dropout_rate": Parameter("caption_dropout_rate", "share of captions left empty"),
+        "ss_caption_tag_dropout_rate": Parameter("caption_tag_dropout_rate", "share of tags dropped"),
+    },
+    "the machine": {
+        "ss_mixed_precision": Parameter("mixed_precision", "arithmetic"),
+        "ss_full_fp16": Parameter("full_fp16", "gradients in fp16 too"),
+        "ss_gradient_checkpointing": Parameter("gradient_checkpointing", "less memory, more arithmetic"),
+        "ss_cache_latents": Parameter("cache_latents", "latents computed once"),
+        "ss_lowram": Parameter("lowram", "models loaded straight to the GPU"),
+    },
+}
+_ABSENT = ("", "None")
+_WORD = re.compile(r"[A-Za-z_][\w.]*")
+
+
+def as_config(metadata: Mapping[str, str]) -> str:
+    """A train.toml with a published file's parameters, in sd-scripts' names; the bundled trainer reads it.
+
+    Folder mode and dataset-config mode are both understood; what the file does not tell is left out.
+    """
+    lines = [
+        "# Training parameters of a published file, read from its metadata.",
+        "# Rate, rank and steps suit its data set; look at each before use.",
+    ]
+    for title, group in PARAMETERS.items():
+        body = []
+        for key, parameter in group.items():
+            text = metadata.get(key, "")
+            if parameter.setting and text not in _ABSENT:
+                body += _assignments(parameter, text)
+        if title == "what was trained" and metadata.get("ss_network_args"):
+            body += _network_args(metadata["ss_network_args"])
+        if body:
+            lines += ["", f"[{title.replace(' ', '_')}]", *body]
+    return "\n".join(lines) + "\n"
+
+
+def _assignments(parameter: Parameter, text: str) -> list[str]:
+    if parameter.setting == "optimizer_type":
+        return _optimizer(text)
+    value = _value(text)
+    if parameter.setting == "resolution" and isinstance(value, list):
+        value = ",".join(map(str, value))
+    # The checkpoint's name is the author's, and no path on this machine.
+    comment = "# " if parameter.setting in ("pretrained_model_name_or_path", "vae", "max_train_steps") else ""
+    return [f"{comment}{parameter.setting} = {toml_value(value)}"]
+
+
+def _value(text: str) -> object:
+    """A value as Python printed it: bool, number, list of numbers, else the text itself."""
+    try:
+        value = ast.literal_eval(text) if len(text) < 1000 else text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    if isinstance(value, tuple | list) and all(isinstance(item, int | float) for item in value):
+        return list(value)
+    plain = isinstance(value, bool | int) or (isinstance(value, float) and abs(value) < float("inf"))
+    return value if plain else text
+
+
+def _optimizer(text: str) -> list[str]:
+    """ "torch.optim.adamw.AdamW(weight_decay=0.01,betas=(0.9, 0.99))" as type and arguments."""
+    path, _, arguments = text.partition("(")
+    if not _WORD.fullmatch(path.strip()):
+        return [f"# optimizer_type = {toml_value(text)}"]
+    lines = [f"optimizer_type = {toml_value(path.strip().rpartition('.')[2])}"]
+    parts = [
+        part.strip() for part in re.split(r",(?![^(\[]*[)\]])", arguments.removesuffix(")")) if part.strip()
+    ]
+    if parts:
+        lines.append(f"optimizer_args = {toml_value(parts)}")
+    return lines
+
+
+def _network_args(text: str) -> list[str]:
+    value = _value_of_json(text)
+    if not isinstance(value, dict):
+        return []
+    return [f"network_args = {toml_value([f'{name}={item}' for name, item in value.items()])}"]
+
+
+def _value_of_json(text: str) -> object:
+    import json
+
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value

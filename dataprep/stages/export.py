@@ -1,0 +1,196 @@
+"""Write the prepared folder in kohya's layout: pictures, captions, latents and configuration files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from dataprep.errors import InputError
+from dataprep.export import kohya
+from dataprep.export.kohya_rules import Family, array_names
+from dataprep.export.presets import Purpose, TrainPlan, train_toml
+from dataprep.export.sync import Report, Wanted, sync
+from dataprep.manifest import BASE, BOX, QUARANTINED, empty_columns
+from dataprep.stage import Context, Row, Stage, TableFunction
+from dataprep.stages.latents import SUFFIX
+from dataprep.taken import read_taken
+
+_LOG = logging.getLogger(__name__)
+_NAMED_IN_LOG = 5
+
+
+class Export(Stage):
+    """Settings of the folder that a trainer reads."""
+
+    name: ClassVar[str] = "export"
+    scope: ClassVar[Literal["source", "row", "table", "sink"]] = "sink"
+    needs: ClassVar[pa.Schema] = pa.schema([])  # a chain that stops early has fewer columns: see _COLUMNS
+    adds: ClassVar[pa.Schema] = pa.schema(
+        [("image_file", pa.string()), ("caption_file", pa.string()), ("latents_file", pa.string())]
+    )
+
+    trigger: Annotated[str | None, Field(description="word that the LoRA will answer to")] = None
+    class_word: Annotated[str | None, Field(description="what the subject is one of")] = None
+    purpose: Annotated[
+        Purpose, Field(description="what the LoRA shall learn; chooses train.toml's preset")
+    ] = "character"
+    resolution: Annotated[int, Field(ge=64, le=4096, description="px; its square is the training area")] = 512
+    family: Annotated[Family, Field(description="family of the base model; decides file names")] = "sd1"
+    batch_size: Annotated[int, Field(ge=1, le=256, description="pictures a training step")] = 2
+    train: Annotated[
+        Mapping[str, bool | int | float | str],
+        Field(description="settings of train.toml that win over the preset's, in sd-scripts' names"),
+    ] = {}
+    ascii_names: Annotated[bool, Field(description="file names in ASCII only")] = False
+
+    def open(self, context: Context) -> TableFunction:
+        """Needs nothing."""
+
+        def write(table: pa.Table) -> pa.Table:
+            wanted, columns = self.wanted(table, context)
+            taken = read_taken(context.out).files
+            report = sync(context.out, wanted, _merged, context.threads, taken=taken)
+            tell(report)
+            return _quarantined(table, columns, report) if report.failed else columns
+
+        return write
+
+    def wanted(self, table: pa.Table, context: Context) -> tuple[list[Wanted], pa.Table]:
+        """The files that should be there, and the columns that tell each row's.
+
+        Raises:
+            InputError: latents that were encoded are no longer in the store.
+        """
+        table = empty_columns(table, _COLUMNS).select(_COLUMNS.names)
+        rows = table.to_pylist()
+        placed = [row for row in rows if kohya.is_placed(row)]
+        pictures = kohya.picture_files(placed, self._default_folders(), ascii_only=self.ascii_names)
+        wanted: list[Wanted] = []
+        columns: dict[str, list[str | None]] = {name: [] for name in self.adds.names}
+        for row in rows:
+            files = self._row_files(row, pictures[row["id"]], context) if row["id"] in pictures else []
+            wanted += files
+            for name, kind in zip(self.adds.names, ("image", "caption", "latents"), strict=True):
+                columns[name].append(next((file.file for file in files if file.kind == kind), None))
+        return wanted + self._configs(placed, pictures, context), pa.table(columns, schema=self.adds)
+
+    def _default_folders(self) -> dict[str, str]:
+        own = kohya.folder_name(1, self.trigger, self.class_word) if self.trigger or self.class_word else None
+        return {
+            "train": own or kohya.folder_name(1, self.purpose),
+            "reg": kohya.folder_name(1, self.class_word or "class"),
+        }
+
+    def _row_files(self, row: Row, picture: str, context: Context) -> list[Wanted]:
+        files = [kohya.picture(row, picture, context.view)]
+        files.append(kohya.caption(row, kohya.caption_file(picture), self.caption(row)))
+        if row["latents_key"] is not None:
+            blob = context.blobs.path(row["latents_key"], SUFFIX)
+            if not blob.is_file():
+                raise InputError(
+                    f"{blob}: latents that were encoded earlier are gone; delete "
+                    f"{context.out / '.dataprep' / 'store' / 'latents'} and run again to encode them anew"
+                )
+            files.append(kohya.latents(row, kohya.latents_file(picture, row, self.family), blob))
+        return files
+
+    def caption(self, row: Row) -> str:
+        """The text of a row's caption file: never empty, since sd-scripts stops at an empty one."""
+        own = kohya.one_line(row["caption"])
+        if own:
+            return own
+        if row["role"] == "reg":
+            return self.class_word or "class"
+        return ", ".join(word for word in (self.trigger, self.class_word) if word) or self.purpose
+
+    def _configs(self, placed: list[Row], pictures: dict[str, str], context: Context) -> list[Wanted]:
+        if not placed:
+            return []
+        subsets = {
+            pictures[row["id"]].rpartition("/")[0]: (row["repeats"] or 1, row["role"] == "reg")
+            for row in placed
+        }
+        cached = next((row["latents_key"] for row in placed if row["latents_key"]), None)
+        extras = array_names(context.blobs.path(cached, SUFFIX)) if cached else frozenset()
+        sizes = sorted({(row["bucket_width"], row["bucket_height"]) for row in placed})
+        dataset = kohya.dataset_toml(
+            context.out, subsets, sizes, self.resolution, self.batch_size, self.family, extras
+        )
+        train = [row for row in placed if row["role"] == "train"]
+        plan = TrainPlan(
+            purpose=self.purpose,
+            family=self.family,
+            resolution=self.resolution,
+            batch_size=self.batch_size,
+            samples_per_epoch=sum(row["repeats"] or 1 for row in train),
+            reg=len(placed) - len(train),
+            name=self.trigger or self.class_word or self.purpose,
+            caption_tags=max((self.caption(row).count(",") + 1 for row in placed), default=0),
+        )
+        return [
+            kohya.config("dataset.toml", dataset),
+            kohya.config("train.toml", train_toml(plan, self.train)),
+        ]
+
+
+_COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("view", pa.string()),
+        ("role", pa.string()),
+        ("sha256", pa.string()),
+        ("pixels_key", pa.string()),
+        ("state", pa.string()),
+        ("box", BOX),
+        ("bucket_width", pa.int32()),
+        ("bucket_height", pa.int32()),
+        ("caption", pa.string()),
+        ("hand_added", pa.list_(pa.string())),
+        ("hand_removed", pa.list_(pa.string())),
+        ("hand_caption", pa.string()),
+        ("repeats", pa.int32()),
+        ("folder", pa.string()),
+        ("latents_key", pa.string()),
+    ]
+)
+
+
+def _merged(item: Wanted, edited: str, before: str | None) -> bool:
+    """Whether an edited caption's changes are in the wanted one."""
+    row: dict[str, Any] = item.row
+    if row["hand_caption"] is not None:
+        return kohya.one_line(row["hand_caption"]) == kohya.one_line(edited)
+    return kohya.same_tags(
+        edited, before, item.caption or "", row["hand_added"] or (), row["hand_removed"] or ()
+    )
+
+
+def _quarantined(table: pa.Table, columns: pa.Table, report: Report) -> pa.Table:
+    """The columns with rows marked whose picture could no longer be read."""
+    rows = [
+        {**new, "state": row["state"], "reason": row["reason"]}
+        if row["id"] not in report.failed
+        else {"state": QUARANTINED, "reason": f"export:{report.failed[row['id']]}"}
+        for row, new in zip(
+            table.select(["id", "state", "reason"]).to_pylist(), columns.to_pylist(), strict=True
+        )
+    ]
+    return pa.Table.from_pylist(
+        rows, schema=pa.schema([*columns.schema, BASE.field("state"), BASE.field("reason")])
+    )
+
+
+def tell(report: Report) -> None:
+    """Say what was kept because it is somebody else's."""
+    for files, what in (
+        (report.edited, "changed since they were written and not merged: kept as they are"),
+        (report.foreign, "not written by this program: left alone, but a trainer may read them"),
+    ):
+        if files:
+            more = f" and {len(files) - _NAMED_IN_LOG} more" if len(files) > _NAMED_IN_LOG else ""
+            _LOG.warning("%d files %s: %s%s", len(files), what, ", ".join(files[:_NAMED_IN_LOG]), more)

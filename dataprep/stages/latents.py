@@ -1,0 +1,180 @@
+"""Encode each prepared view with the VAE and keep the result as a blob, in the form that export ships."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageOps
+from pydantic import Field
+
+from dataprep.digest import digest
+from dataprep.errors import ModelError, RowError
+from dataprep.export.kohya_rules import CACHE_STYLES, FLUX_SCALE, FLUX_SHIFT, Family, latent_arrays
+from dataprep.inference.vae import Latents as LatentArray
+from dataprep.inference.vae import Pixels, Precision, Vae
+from dataprep.inference.vae_files import load_vae
+from dataprep.manifest import BOX
+from dataprep.stage import Context, Row, Stage, TableFunction, per_batch
+
+if TYPE_CHECKING:
+    from dataprep.models import Model
+    from dataprep.store import Blobs
+
+SUFFIX = ".npz"  # of the blobs
+_OVERFLOW = {"error": "overflow: the VAE makes no finite latents of this picture, in float32 either"}
+
+
+class View(NamedTuple):
+    """What one row asks for: the key of its latents and, unless they are stored, its pixels."""
+
+    key: str
+    pixels: Pixels | None
+    mask: LatentArray | None  # (H, W), 0..1
+
+
+class Latents(Stage):
+    """Settings of VAE encoding."""
+
+    name: ClassVar[str] = "latents"
+    scope: ClassVar[Literal["source", "row", "table", "sink"]] = "row"
+    needs: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("pixels_key", pa.string()),
+            ("box", BOX),
+            ("bucket_width", pa.int32()),
+            ("bucket_height", pa.int32()),
+        ]
+    )
+    adds: ClassVar[pa.Schema] = pa.schema([("latents_key", pa.string())])
+    models: ClassVar[tuple[str, ...]] = ("vae",)
+
+    family: Annotated[Family, Field(description="family of the base model; decides file names and keys")] = (
+        "sd1"
+    )
+    precision: Annotated[
+        Precision,
+        Field(description="number format; auto: bf16 where it is faster and within 2%, else fp32"),
+    ] = "auto"
+    posterior: Annotated[
+        Literal["mean", "sample"],
+        Field(description="what is kept of the VAE's distribution; a sample is one frozen draw"),
+    ] = "mean"
+    flip: Annotated[bool, Field(description="also keep the mirrored picture's latents, for flip_aug")] = False
+    alpha_mask: Annotated[
+        bool, Field(description="also keep transparency as a mask: what is transparent is not learned")
+    ] = False
+    tile_px: Annotated[
+        int,
+        Field(ge=256, le=16384, multiple_of=64, description="longer sides are encoded in tiles of it, px"),
+    ] = 2048
+
+    def open(self, context: Context) -> TableFunction:
+        """Load the VAE. Raises ModelError."""
+        model = context.models["vae"]
+        vae = Vae(lambda: load_vae(Path(model.path)), context.device, self.precision, self.tile_px)
+        channels = CACHE_STYLES[self.family].channels
+        if vae.channels != channels:
+            raise ModelError(
+                f"{model.path}: this VAE makes {vae.channels} latent channels, family {self.family} "
+                f"has {channels}; choose the VAE that belongs to the base model"
+            )
+
+        def load(row: Row) -> View:
+            if row["box"] is None or row["bucket_width"] is None:
+                raise RowError("no-bucket", "the row has no box or bucket to encode")
+            if row["bucket_width"] % vae.stride or row["bucket_height"] % vae.stride:
+                raise RowError("bucket-size", f"a bucket side is no multiple of the VAE's {vae.stride} px")
+            key = self.latents_key(row, model)
+            stored = context.blobs.has(key, SUFFIX)
+            if stored:
+                return View(key, None, None)
+            mask = alpha_view(context.file(row), row) if self.alpha_mask else None
+            return View(key, np.asarray(context.view(row), np.uint8), mask)
+
+        def encode(views: list[View]) -> list[Mapping[str, Any]]:
+            fresh = {view.key: view for view in views if view.pixels is not None}
+            failed: set[str] = set()
+            for group in _by_shape(fresh.values()):
+                failed |= self._encode(group, vae, context.blobs)
+            return [_OVERFLOW if view.key in failed else {"latents_key": view.key} for view in views]
+
+        return per_batch(self, load, encode)
+
+    def latents_key(self, row: Row, model: Model) -> str:
+        """Name of a row's latents: pixels, crop, bucket, VAE weights and settings."""
+        return digest(
+            "latents",
+            self.version,
+            row["pixels_key"],
+            row["box"],
+            row["bucket_width"],
+            row["bucket_height"],
+            model.sha256,
+            self.model_dump(mode="json", exclude={"family"}),
+            CACHE_STYLES[self.family].suffix,
+        )
+
+    def _encode(self, views: list[View], vae: Vae, blobs: Blobs) -> set[str]:
+        """Encode pictures of one size and store them; returns the keys of those that overflow."""
+        seeds = [int(view.key[:16], 16) for view in views] if self.posterior == "sample" else None
+        pixels = [view.pixels for view in views if view.pixels is not None]
+        latents = vae.encode(pixels, seeds)
+        mirrored: LatentArray | None = None
+        if self.flip:  # the VAE of the mirrored picture, which is not the mirrored latents
+            mirrored = vae.encode([np.ascontiguousarray(picture[:, ::-1]) for picture in pixels], seeds)
+        failed = set()
+        for i, view in enumerate(views):
+            flipped = None if mirrored is None else mirrored[i]
+            if all(np.isfinite(array).all() for array in (latents[i], flipped) if array is not None):
+                self._keep(view, latents[i], flipped, vae.stride, blobs)
+            else:
+                failed.add(view.key)
+        return failed
+
+    def _keep(
+        self, view: View, latents: LatentArray, flipped: LatentArray | None, stride: int, blobs: Blobs
+    ) -> None:
+        if self.family == "flux":  # the only family whose cache holds scaled latents
+            latents = (latents - FLUX_SHIFT) * FLUX_SCALE
+            flipped = None if flipped is None else (flipped - FLUX_SHIFT) * FLUX_SCALE
+        size = (latents.shape[2] * stride, latents.shape[1] * stride)
+        # The picture file shipped beside it has the bucket's size already: its original size.
+        arrays = latent_arrays(latents, size, size, view.key, self.family, flipped, view.mask)
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+
+        blobs.put(view.key, SUFFIX, write)
+
+
+def alpha_view(path: Path, row: Row) -> LatentArray:
+    """Opacity of a row's view, (bucket height, bucket width), 0..1; all ones where the file has none.
+
+    Raises:
+        RowError: the file cannot be decoded.
+    """
+    size = (row["bucket_width"], row["bucket_height"])
+    try:
+        with Image.open(path) as image:
+            if not image.has_transparency_data:
+                return np.ones(size[::-1], np.float32)
+            alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RowError("decode", f"its transparency cannot be read: {error}") from error
+    box = row["box"]
+    edges = (box["left"], box["top"], box["right"], box["bottom"])
+    resized = alpha.resize(size, Image.Resampling.BOX, box=edges)
+    return np.asarray(np.asarray(resized, np.float32) / 255, np.float32)
+
+
+def _by_shape(views: Iterable[View]) -> list[list[View]]:
+    groups: dict[tuple[int, ...], list[View]] = {}
+    for view in views:
+        if view.pixels is not None:
+            groups.setdefault(view.pixels.shape, []).append(view)
+    return list(groups.values())

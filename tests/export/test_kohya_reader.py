@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from dataprep.errors import InputError
+from dataprep.export.kohya import dataset_toml
+from dataprep.export.kohya_reader import describe, differences, read_folder
+from dataprep.export.kohya_rules import latent_arrays, latents_name
+
+Make = Callable[..., dict[str, Any]]
+
+
+class Folder:
+    """A prepared folder, written by hand."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.rows: list[dict[str, Any]] = []
+
+    def add(
+        self, name: str, size: tuple[int, int] = (128, 64), *, reg: bool = False, cached: bool = True
+    ) -> Path:
+        folder = "reg/1_girl" if reg else "img/2_sks girl"
+        path = self.root / folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(path)
+        path.with_suffix(".txt").write_text("girl\n" if reg else "sks girl, smile\n")
+        row = {
+            "image_file": f"{folder}/{name}.png", "bucket_width": size[0], "bucket_height": size[1],
+            "role": "reg" if reg else "train", "repeats": 1 if reg else 2, "latents_key": "k",
+            "caption": "girl" if reg else "sks girl, smile", "latents_file": None,
+        }  # fmt: skip
+        if cached:
+            row["latents_file"] = latents_name(f"{folder}/{name}", *size, "sd1")
+            arrays = latent_arrays(
+                np.zeros((4, size[1] // 8, size[0] // 8), np.float32), size, size, "k", "sd1"
+            )
+            np.savez(self.root / str(row["latents_file"]), **arrays)
+        self.rows.append(row)
+        return path
+
+    def configure(self) -> None:
+        subsets = {"img/2_sks girl": (2, False)}
+        if (self.root / "reg").exists():
+            subsets["reg/1_girl"] = (1, True)
+        text = dataset_toml(self.root, subsets, [(128, 64), (64, 128)], 128, 1, "sd1")
+        (self.root / "dataset.toml").write_text(text)
+
+    def differences(self) -> list[str]:
+        self.configure()
+        return differences(read_folder(self.root), pa.Table.from_pylist(self.rows))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    folder = Folder(tmp_path)
+    folder.add("a")
+    folder.add("b", (64, 128))
+    return folder
+
+
+def test_a_folder_as_planned_has_no_differences(folder: Folder) -> None:
+    folder.add("c", reg=True)
+    assert folder.differences() == []
+    text = describe(read_folder(folder.root))
+    assert "2 training pictures, 4 with repeats, in 2 buckets" in text
+    assert "latents accepted for 3 of 3" in text
+    assert "1 of 1 class pictures, together 4 times" in text
+
+
+def spoil_caption(data: bytes | None) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        file = path.with_suffix(".txt")
+        file.unlink() if data is None else file.write_bytes(data)
+
+    return spoil
+
+
+def cache_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_0128x0064_sd.npz")
+
+
+def spoil_cache(**changes: Any) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        with np.load(cache_of(path)) as arrays:
+            values = {name: arrays[name] for name in arrays.files} | changes
+        np.savez(cache_of(path), **{name: value for name, value in values.items() if value is not None})
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_caption(None), "has no .txt"),
+        (spoil_caption(b""), "empty: sd-scripts stops"),
+        (spoil_caption("é".encode("latin-1")), "not UTF-8"),
+        (spoil_caption(b"\xef\xbb\xbfsks girl, smile\n"), "byte order mark"),
+        (spoil_caption(b"sks girl, smile\nsecond\n"), "only the first line"),
+        (spoil_caption(b"sks girl\n"), "planned 'sks girl, smile'"),
+        (spoil_cache(latents=np.zeros((4, 4, 4), np.float32)), "of shape (4, 4, 4)"),
+        (spoil_cache(crop_ltrb=None), "lacks crop_ltrb"),
+        (spoil_cache(fingerprint=np.array("other")), "made of other pixels"),
+        (lambda path: cache_of(path).write_bytes(b"PK"), "broken"),
+        (lambda path: cache_of(path).unlink(), "not accepted"),
+        (lambda path: cache_of(path).rename(path.with_suffix(".npz")), "older sd-scripts"),
+        (lambda path: cache_of(path).rename(path.with_name("a_0064x0128_sd.npz")), "believe 64x128"),
+        (lambda path: path.write_bytes(b"no picture"), "is no picture"),
+        (lambda path: path.unlink(), "does not see it"),
+        (lambda path: Image.new("RGB", (64, 64)).save(path), "is 64x64"),
+        (lambda path: path.rename(path.with_suffix(".Png")), "skips pictures of this name"),
+        (lambda path: Image.new("RGB", (128, 64)).save(path.with_suffix(".jpg")), "share one caption"),
+        (lambda path: Image.new("RGB", (128, 64)).save(path.with_name("z.png")), "not in the manifest"),
+        (lambda path: (path.parent.parent / "3_other").mkdir(), "not in dataset.toml"),
+    ],
+)
+def test_what_sd_scripts_would_train_otherwise_is_found(
+    folder: Folder, spoil: Callable[[Path], Any], message: str
+) -> None:
+    spoil(folder.root / "img/2_sks girl/a.png")
+    assert any(message in difference for difference in folder.differences()), folder.differences()
+
+
+def test_a_picture_without_latents_takes_its_size_from_a_neighbours(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.add("1", (128, 64), cached=False)
+    folder.add("10", (64, 128))
+    assert any(
+        "1.png: is 128x64" in difference and "64x128" in difference for difference in folder.differences()
+    )
+
+
+def test_names_whose_beginnings_are_equal_are_fine_when_each_has_latents(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for number, name in enumerate(["1", "10", "1_0", "1 0", "1-a", "1.5", "1é"]):
+        folder.add(name, (128, 64) if number % 2 else (64, 128))
+    assert folder.differences() == []
+
+
+def test_a_moved_folder_is_told(folder: Folder, tmp_path: Path) -> None:
+    folder.configure()
+    text = (folder.root / "dataset.toml").read_text().replace(str(folder.root), "/elsewhere")
+    (folder.root / "dataset.toml").write_text(text)
+    assert "run again if it moved" in read_folder(folder.root).problems[0]
+
+
+@pytest.mark.parametrize("text", [None, "", "[[datasets]]", "not toml"])
+def test_a_missing_or_broken_configuration_is_named(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "dataset.toml").write_text(text)
+    with pytest.raises(InputError, match=r"dataset\.toml"):
+        read_folder(tmp_path)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from dataprep.export.presets import Purpose, TrainPlan, epochs, train_toml
+from dataprep.train.config import load_config
+
+PLAN = TrainPlan("character", "sd1", 512, 2, 200, 20, "sks", 18)
+
+
+def settings(plan: TrainPlan) -> dict[str, Any]:
+    return {
+        name: value for section in tomllib.loads(train_toml(plan)).values() for name, value in section.items()
+    }
+
+
+@pytest.mark.parametrize("purpose", get_args(Purpose))
+def test_the_bundled_trainer_takes_every_preset_without_a_word(tmp_path: Path, purpose: Purpose) -> None:
+    (tmp_path / "train.toml").write_text(train_toml(replace(PLAN, purpose=purpose)), "utf-8")
+    config, notes = load_config(tmp_path / "train.toml")
+    assert [note for note in notes if "decided by the prepared folder" not in note] == []
+    assert config.batch_size == 2
+    assert config.epochs == epochs(replace(PLAN, purpose=purpose))
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(200, 20), (4000, 2), (100_000, 2), (1, 100), (0, 100)])
+def test_epochs_show_about_as_many_pictures_as_the_purpose_asks(samples: int, expected: int) -> None:
+    assert epochs(replace(PLAN, samples_per_epoch=samples)) == expected
+
+
+@pytest.mark.parametrize(("tags", "length"), [(10, None), (30, 150), (60, 225)])
+def test_long_captions_are_read_whole(tags: int, length: int | None) -> None:
+    assert settings(replace(PLAN, caption_tags=tags)).get("max_token_length") == length
+
+
+def test_sdxl_has_no_clip_skip() -> None:
+    assert "clip_skip" in settings(PLAN)
+    assert "clip_skip" not in settings(replace(PLAN, family="sdxl"))
+    assert settings(replace(PLAN, family="sdxl"))["no_half_vae"] is True
+
+
+def test_class_pictures_double_the_steps() -> None:
+    assert settings(PLAN)["lr_warmup_steps"] == 2 * settings(replace(PLAN, reg=0))["lr_warmup_steps"]
+
+
+def test_the_data_sets_own_settings_win_over_the_preset(tmp_path: Path) -> None:
+    text = train_toml(
+        PLAN, {"network_dim": 4, "unet_lr": 1e-3, "noise_offset": 0.05, "multires_noise_discount": 0.2}
+    )
+    (tmp_path / "train.toml").write_text(text, "utf-8")
+    config, _ = load_config(tmp_path / "train.toml")
+    assert (config.rank, config.unet_rate, config.noise_offset) == (4, 1e-3, 0.05)
+    assert config.multires_discount == 0.2
+    assert text.count("network_dim") == 1

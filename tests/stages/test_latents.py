@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dataprep.errors import ModelError
+from dataprep.inference.torch_compat import prepare_torch
+from dataprep.models import Model
+from dataprep.stage import Context
+from dataprep.stages.latents import Latents
+
+Make = Callable[..., dict[str, Any]]
+Tabulate = Callable[[list[dict[str, Any]]], pa.Table]
+
+
+@pytest.fixture(scope="module")
+def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    prepare_torch()
+    import torch
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    model = AutoencoderKL(
+        block_out_channels=(4, 4, 4, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=4,
+    )
+    folder = tmp_path_factory.mktemp("vae")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def with_vae(context: Context, vae_folder: Path) -> Context:
+    return replace(context, models={"vae": Model("vae", "tiny", vae_folder, "f" * 64)})
+
+
+def load(context: Context, key: str) -> dict[str, Any]:
+    with np.load(context.blobs.path(key, ".npz"), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def test_latents_equal_diffusers_own(
+    with_vae: Context, vae_folder: Path, placed_row: Make, as_table: Tabulate
+) -> None:
+    import torch
+    from diffusers import AutoencoderKL
+
+    result = Latents().open(with_vae)(as_table([placed_row("a.png"), placed_row("b.png", (64, 128))]))
+    arrays = load(with_vae, result["latents_key"][0].as_py())
+    pixels = np.asarray(with_vae.image(placed_row("a.png")), np.float32) / 127.5 - 1
+    vae = AutoencoderKL.from_pretrained(vae_folder)
+    with torch.no_grad():
+        expected = vae.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None]).latent_dist.mean[0].numpy()
+    assert np.allclose(arrays["latents"], expected, atol=1e-5)
+    assert np.array_equal(arrays["latents_8x16"], arrays["latents"])
+    assert arrays["original_size"].tolist() == [128, 64]
+    assert arrays["crop_ltrb"].tolist() == [0, 0, 128, 64]
+    assert str(arrays["fingerprint"]) == result["latents_key"][0].as_py()
+
+
+def test_latents_do_not_depend_on_the_batch(with_vae: Context, placed_row: Make, as_table: Tabulate) -> None:
+    sizes = [(64, 64), (128, 64), (64, 64), (64, 128), (128, 64)]
+    rows = [placed_row("a" * (i + 1) + ".png", size) for i, size in enumerate(sizes)]
+    function = Latents().open(with_vae)
+    keys = function(as_table(rows))["latents_key"].to_pylist()
+    together = [load(with_vae, key)["latents"] for key in keys]
+    for path in with_vae.blobs.folder.rglob("*.npz"):
+        path.unlink()
+    alone = [function(as_table([row]))["latents_key"][0].as_py() for row in rows]
+    assert alone == keys
+    for key, latents in zip(keys, together, strict=True):
+        assert np.allclose(load(with_vae, key)["latents"], latents, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pixels_key": "other"},
+        {"box": {"left": 1, "top": 0, "right": 128, "bottom": 64}},
+        {"bucket_width": 64},
+        {"bucket_height": 128},
+    ],
+)
+def test_another_view_has_other_latents(vae_folder: Path, placed_row: Make, change: dict[str, Any]) -> None:
+    model = Model("vae", "tiny", vae_folder, "f" * 64)
+    row = placed_row("a.png")
+    assert Latents().latents_key(row, model) != Latents().latents_key(row | change, model)
+
+
+def test_another_vae_or_number_format_has_other_latents(vae_folder: Path, placed_row: Make) -> None:
+    row, model = placed_row("a.png"), Model("vae", "tiny", vae_folder, "f" * 64)
+    keys = {
+        Latents().latents_key(row, model),
+        Latents().latents_key(row, replace(model, sha256="0" * 64)),
+        Latents(precision="bf16").latents_key(row, model),
+        Latents(family="sdxl").latents_key(row, model),
+        Latents(flip=True).latents_key(row, model),
+        Latents(alpha_mask=True).latents_key(row, model),
+        Latents(posterior="sample").latents_key(row, model),
+    }
+    assert len(keys) == 7
+
+
+def test_a_bucket_the_vae_cannot_take_marks_its_row(
+    with_vae: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    result = Latents().open(with_vae)(as_table([placed_row("a.png", (60, 64)), placed_row("bb.png")]))
+    assert result["error"][0].as_py().startswith("bucket-size")
+    assert result["latents_key"][1].as_py() is not None
+
+
+def test_a_vae_of_another_family_is_refused(with_vae: Context) -> None:
+    with pytest.raises(ModelError, match="4 latent channels, family flux has 16"):
+        Latents(family="flux").open(with_vae)
+
+
+def test_mirrored_latents_are_those_of_the_mirrored_picture(
+    with_vae: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    from PIL import Image, ImageOps
+
+    row = placed_row("a.png")
+    flipped = load(with_vae, Latents(flip=True).open(with_vae)(as_table([row]))["latents_key"][0].as_py())
+    with Image.open(with_vae.raw / "a.png") as image:
+        ImageOps.mirror(image).save(with_vae.raw / "b.png")
+    mirror = row | {"path": "b.png", "pixels_key": "mirrored"}
+    plain = load(with_vae, Latents().open(with_vae)(as_table([mirror]))["latents_key"][0].as_py())
+    assert np.allclose(flipped["latents_flipped"], plain["latents"], atol=1e-5)
+    assert "latents_flipped_8x16" in flipped
+    assert not np.allclose(flipped["latents_flipped"], flipped["latents"][:, :, ::-1], atol=1e-3)
+
+
+def test_transparency_becomes_a_mask_of_the_cut_picture(
+    with_vae: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    from PIL import Image
+
+    box = {"left": 64, "top": 0, "right": 128, "bottom": 64}
+    rows = [placed_row("a.png", box=box, bucket_width=64), placed_row("bb.png")]
+    rgba = np.full((64, 128, 4), 255, np.uint8)
+    rgba[:, 96:, 3] = 0
+    Image.fromarray(rgba).save(with_vae.raw / "a.png")
+    keys = Latents(alpha_mask=True).open(with_vae)(as_table(rows))["latents_key"].to_pylist()
+    mask = load(with_vae, keys[0])["alpha_mask"]
+    assert mask.shape == (64, 64)
+    assert mask.dtype == np.float32
+    assert (mask[:, :32] == 1).all()
+    assert (mask[:, 32:] == 0).all()
+    assert (load(with_vae, keys[1])["alpha_mask_8x16"] == 1).all()
+
+
+def test_a_sample_of_the_posterior_is_the_same_every_time(
+    with_vae: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    table = as_table([placed_row("a.png")])
+    key = Latents(posterior="sample").open(with_vae)(table)["latents_key"][0].as_py()
+    first = load(with_vae, key)["latents"]
+    with_vae.blobs.path(key, ".npz").unlink()
+    Latents(posterior="sample").open(with_vae)(table)
+    assert np.array_equal(load(with_vae, key)["latents"], first)
+
+
+def test_a_picture_that_overflows_marks_only_its_row(
+    with_vae: Context, placed_row: Make, as_table: Tabulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataprep.inference.vae import Vae
+
+    run = Vae._run
+
+    def overflow(self: Vae, model: Any, pixels: np.ndarray) -> Any:
+        mean, std = run(self, model, pixels)
+        mean[0, 0, 0, 0] = np.inf
+        return mean, std
+
+    monkeypatch.setattr(Vae, "_run", overflow)
+    result = Latents().open(with_vae)(as_table([placed_row("a.png"), placed_row("bb.png")]))
+    assert result["error"][0].as_py().startswith("overflow:")
+    assert result["latents_key"][1].as_py() is not None

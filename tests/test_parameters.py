@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import gzip
+import json
+import tomllib
+from pathlib import Path
+
+from dataprep.parameters import as_config
+
+with gzip.open(Path(__file__).parent / "golden" / "lora_metadata.json.gz") as file:
+    GOLDEN = json.load(file)["metadata"]  # of a LoRA that sd-scripts 48d368fa trained for two steps
+
+
+def test_parameters_become_a_training_file() -> None:
+    metadata = GOLDEN | {
+        "ss_optimizer": "bitsandbytes.optim.adamw.AdamW8bit(weight_decay=0.01,betas=(0.9, 0.99))",
+        "ss_network_args": '{"conv_dim": "4"}',
+        "ss_training_comment": 'quote " and\nline',
+        "ss_clip_skip": "2",
+    }
+    text = as_config(metadata)
+    config = {name: value for section in tomllib.loads(text).values() for name, value in section.items()}
+    assert config["network_dim"] == 8
+    assert config["network_alpha"] == 4.0
+    assert config["optimizer_type"] == "AdamW8bit"
+    assert config["optimizer_args"] == ["weight_decay=0.01", "betas=(0.9, 0.99)"]
+    assert config["network_args"] == ["conv_dim=4"]
+    assert config["resolution"] == "192,192"
+    assert config["shuffle_caption"] is True
+    assert config["training_comment"] == 'quote " and\nline'
+    assert "scale_weight_norms" not in config  # None: not used
+
+
+def test_the_bundled_trainer_reads_that_training_file(tmp_path: Path) -> None:
+    from dataprep.train.config import load_config
+
+    (tmp_path / "train.toml").write_text(as_config(GOLDEN), "utf-8")
+    config, _ = load_config(tmp_path / "train.toml")
+    assert (config.rank, config.alpha, config.min_snr_gamma, config.epochs) == (8, 4.0, 5.0, 1)
