@@ -1,0 +1,156 @@
+"""Glue between a prepared folder, the trainer and the terminal: settings, progress, names of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataprep.errors import InputError, ModelError
+from dataprep.folders import check_prepared, locked
+from dataprep.inference.torch_compat import chosen_device
+from dataprep.store import write_whole
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dataprep.train.loop import Progress
+
+SETTINGS = "train.toml"
+
+
+def train_folder(
+    directory: Path,
+    config: Path | None,
+    overrides: Sequence[str],
+    resume: bool,
+    device: str,
+    console: Console,
+) -> Path:
+    """Train on a prepared folder and make its report again, now with the loss curve.
+
+    Args:
+        directory: what `run` left.
+        config: settings file; None for DIR/train.toml where there is one.
+        overrides: texts name=value.
+        resume: go on from the last checkpoint.
+        device: auto, cpu or cuda.
+        console: where progress is shown.
+    Returns:
+        The LoRA's file.
+    Raises:
+        UserError, DiskError: see `dataprep.train.loop.train`.
+    """
+    from dataprep.report import write_report
+    from dataprep.train.config import load_config
+    from dataprep.train.loop import train
+
+    check_prepared(directory)
+    own = directory / SETTINGS
+    settings, notes = load_config(config or (own if own.is_file() else None), overrides)
+    for note in notes:
+        console.print(note, highlight=False)
+    bar = _Bar(console)
+    try:
+        with locked(directory):
+            path = train(
+                directory, settings, resume=resume, device=chosen_device(device), on_progress=bar.show
+            )
+    finally:
+        bar.close()
+    write_report(directory)
+    return path
+
+
+class _Bar:
+    """One progress line with loss, rate and remaining time; on a log, a line every so many steps."""
+
+    _LINES = 10
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(
+                "epoch {task.fields[epoch]}  loss {task.fields[loss]:.4f}  {task.fields[rate]:.2f} steps/s"
+            ),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("training", total=None, epoch=0, loss=float("nan"), rate=0.0)
+        self._said = 0
+        if console.is_terminal:
+            self._bar.start()
+
+    def show(self, progress: Progress) -> None:
+        """One more step was read."""
+        for note in progress.notes:
+            self._console.print(note, highlight=False)
+        if self._console.is_terminal:
+            self._bar.update(
+                self._task,
+                total=progress.steps,
+                completed=progress.step,
+                epoch=progress.epoch,
+                loss=progress.loss,
+                rate=progress.steps_per_s,
+            )
+        elif progress.step * self._LINES // progress.steps > self._said:
+            self._said = progress.step * self._LINES // progress.steps
+            self._console.print(
+                f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, "
+                f"{progress.steps_per_s:.2f} steps/s, {progress.remaining_s:.0f} s to go",
+                highlight=False,
+            )
+
+    def close(self) -> None:
+        """Stop drawing."""
+        if self._console.is_terminal:
+            self._bar.stop()
+
+
+def sample_lora(
+    lora: Path, prompts: Sequence[str], out: Path | None, base: Path | None, device: str
+) -> list[Path]:
+    """Draw prompts with a LoRA, as NAME-000.png and so on.
+
+    Args:
+        lora: kohya-format .safetensors.
+        prompts: lines in kohya's form.
+        out: folder; None for samples/ beside the LoRA.
+        base: base model; None for the one the prepared folder around the LoRA recorded.
+        device: auto, cpu or cuda.
+    Raises:
+        InputError: no such file.
+        ModelError: no base model is known, or it cannot be loaded.
+    """
+    if not lora.is_file():
+        raise InputError(f"{lora}: there is no such file; `dataprep train` writes DIR/model/NAME.safetensors")
+    import torch
+
+    from dataprep.inference.base import load_base
+    from dataprep.train.sample import sample_images
+
+    model = load_base(base or _recorded_base(lora), chosen_device(device), torch.float32)
+    folder = out or lora.parent / "samples"
+    paths = [folder / f"{lora.stem}-{number:03d}.png" for number in range(len(prompts))]
+    for path, picture in zip(paths, sample_images(lora, model, prompts), strict=True):
+        write_whole(path, partial(picture.save, format="PNG"))
+    return paths
+
+
+def _recorded_base(lora: Path) -> Path:
+    from dataprep.models import find
+    from dataprep.run import read_manifest
+
+    directory = lora.resolve().parent.parent
+    if (directory / "manifest.parquet").is_file():
+        name = read_manifest(directory)[1]["models"].get("base", {}).get("name")
+        if name is not None:
+            return find("base", name).path
+    raise ModelError(f"{lora}: its base model is not known here; name it with --base PATH")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dataprep.errors import ConfigError
+from dataprep.inference.base import Base, load_base
+from dataprep.train.config import TrainConfig
+from dataprep.train.network import Network
+from dataprep.train.sample import Prompt, Sampler, make_scheduler, parse_prompt, sample_images
+
+
+@pytest.fixture
+def base(base_path: Path) -> Base:
+    return load_base(base_path, "cpu", torch.float32)
+
+
+def test_prompts_carry_kohyas_options() -> None:
+    prompt = parse_prompt("1girl, red -- hair --w 512 --h 768 --s 28 --l 7 --d 3 --n low quality, blur")
+    assert prompt == Prompt("1girl, red -- hair", "low quality, blur", 512, 768, 28, 7.0, 3)
+    assert parse_prompt("plain") == Prompt("plain")
+
+
+@pytest.mark.parametrize("line", ["a --q 3", "a --s many"])
+def test_wrong_options_are_named(line: str) -> None:
+    with pytest.raises(ConfigError, match=line.split()[1]):
+        parse_prompt(line)
+
+
+# diffusers' own samplers stumble over numpy 2 here.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "euler_a", "dpm++_2m"])
+def test_a_picture_hangs_on_its_own_prompt_and_seed_only(base: Base, sampler: str) -> None:
+    draw = Sampler(base, sampler).draw
+    one, other = Prompt("a", seed=1, steps=3), Prompt("b", seed=2, steps=3)
+    together = draw([one, other, Prompt("c", width=64, height=128, steps=2)])
+    assert [picture.size for picture in together] == [(64, 64), (64, 64), (64, 128)]
+    alone = draw([other])[0]
+    difference = np.abs(np.asarray(together[1], np.int16) - np.asarray(alone, np.int16))
+    assert difference.max() <= 1
+    assert np.abs(np.asarray(together[0], np.int16) - np.asarray(together[1], np.int16)).max() > 1
+
+
+def test_drawing_equals_the_diffusers_pipeline(base: Base) -> None:
+    from tiny import diffusers
+
+    pipe = diffusers.StableDiffusionPipeline(
+        vae=base.vae,
+        unet=base.unet,
+        text_encoder=base.text_encoders[0],
+        tokenizer=base.tokenizers[0],
+        scheduler=make_scheduler("ddim", base),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    wanted = pipe(
+        "a girl",
+        negative_prompt="blur",
+        latents=noise,
+        num_inference_steps=4,
+        guidance_scale=5,
+        height=64,
+        width=64,
+        output_type="np",
+    ).images[0]
+    found = Sampler(base).draw([Prompt("a girl", "blur", 64, 64, 4, 5.0, 5)])[0]
+    assert np.abs(np.asarray(found) / 255 - wanted).max() < 0.01
+
+
+def test_a_lora_file_changes_the_picture_and_leaves_the_model(base: Base, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    donor = load_base(base.path, "cpu", torch.float32)
+    network = Network(donor, TrainConfig(rank=2))
+    for tensor in network.state().values():
+        tensor.copy_(torch.randn_like(tensor))
+    save_file(network.export(), tmp_path / "x.safetensors")
+    lines = ["a --s 2 --d 1"]
+    before = sample_images(None, base, lines)[0]
+    changed = sample_images(tmp_path / "x.safetensors", base, lines)[0]
+    weak = sample_images(tmp_path / "x.safetensors", base, lines, multiplier=0.0)[0]
+    assert np.asarray(changed).tolist() != np.asarray(before).tolist()
+    assert np.asarray(weak).tolist() == np.asarray(before).tolist()
+    assert np.asarray(sample_images(None, base, lines)[0]).tolist() == np.asarray(before).tolist()
+
+
+def test_long_prompts_are_read_in_more_passes(base: Base) -> None:
+    told = Sampler(base).condition(["tag " * 100, "short"])
+    assert told.context.shape == (2, 152, 32)
+
+
+def test_sdxl_draws(xl_path: Path) -> None:
+    xl = load_base(xl_path, "cpu", torch.float32)
+    assert Sampler(xl).draw([Prompt("a", steps=2)])[0].size == (64, 64)
