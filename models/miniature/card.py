@@ -149,8 +149,9 @@ Everything was made by `python models/miniature/make.py` from nothing but its ow
 no foreign data or weights. Seeds are fixed. The numbers below are measured by `make.py card` on drawings
 that no model was trained on.
 
-Trained on two CPU cores: VAE 2,500 steps (of a schedule of 3,000) in 25 minutes, U-Net and text encoder
-2,900 steps (1,700 of them at half size) in 40 minutes, tagger 900, judge 350, CLIP 400 steps in minutes.
+Trained on two CPU cores: VAE 2,500 steps (of a schedule of 3,000) in 25 minutes and its decoder alone 900
+more, U-Net and text encoder 2,900 steps (1,700 of them at half size) in 40 minutes, tagger 1,500, judge 350,
+CLIP 400 steps in minutes.
 
 ![samples](samples.png)
 
@@ -184,7 +185,8 @@ Retrieval@1 among 100 held-out drawings and their captions:
 
 ## judge/ (the tagger's format)
 
-Finds the signature features that no other model has seen: star hairpin, two-tone streak, striped scarf.
+Finds the signature features that no tag names and that VAE, base and CLIP have never seen: star hairpin,
+two-tone streak, striped scarf.
 Accuracy on held-out random characters, each feature present half of the time:
 
 {judge}

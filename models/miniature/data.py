@@ -41,11 +41,16 @@ def pixels(drawing: Drawing, width: int, height: int) -> Pixels:
 def strewn_pixels(drawing: Drawing, width: int, height: int) -> Pixels:
     """The picture, half of the time with shapes of any colour on it, so that the VAE learns colours and edges
     rather than this world's few objects."""
-    image = render(drawing, width, height)
+    picture = np.asarray(render(drawing, width, height))
     rng = np.random.default_rng(drawing.seed + 2)
-    if rng.random() < 0.5:
-        for _ in range(int(rng.integers(1, 5))):
-            strew(image, rng)
+    return strewn(picture, rng) if rng.random() < 0.5 else picture
+
+
+def strewn(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """The picture, uint8 (H, W, 3), with one to four shapes of any colour on it."""
+    image = Image.fromarray(picture)
+    for _ in range(int(rng.integers(1, 5))):
+        strew(image, rng)
     return np.asarray(image)
 
 

@@ -2,7 +2,7 @@
 
 Owns the vocabulary: `Drawing` says everything about a picture but its size, `tags` names what can be seen of
 it in danbooru's words. The signature features (star hairpin, two-tone streak, striped scarf)
-have no tag here, on purpose: no model of the family but the judge ever sees them in training.
+have no tag here, on purpose: VAE, base and CLIP never see them in training; the tagger sees them unnamed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Make the miniature again: `python models/miniature/make.py vae`, then base, tagger, clip, judge, card.
+"""Make the miniature again: `python models/miniature/make.py vae`, then decoder, base, tagger, clip, judge,
+card.
 
 Seeds are fixed. Pictures and latents are cached in the scratch folder (`--scratch`).
 """
@@ -25,6 +26,10 @@ def make(step: str, scratch: Path, steps: int | None) -> None:
         from models.miniature.vae import train_vae
 
         train_vae(HERE / "base" / "vae", scratch, steps or 3000)
+    elif step == "decoder":
+        from models.miniature.vae import train_decoder
+
+        train_decoder(HERE / "base" / "vae", scratch, steps or 900)
     elif step == "base":
         from models.miniature.base import train_base
 
@@ -32,7 +37,7 @@ def make(step: str, scratch: Path, steps: int | None) -> None:
     elif step == "tagger":
         from models.miniature.tagger import train_tagger
 
-        train_tagger(HERE / "tagger", HERE / "base" / "vae", scratch, steps or 900)
+        train_tagger(HERE / "tagger", HERE / "base" / "vae", scratch, steps or 1500)
     elif step == "clip":
         from models.miniature.clip import train_clip
 
@@ -50,7 +55,7 @@ def make(step: str, scratch: Path, steps: int | None) -> None:
 def main() -> None:
     """Parse the command line and run the step."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=("vae", "base", "tagger", "clip", "judge", "card"))
+    parser.add_argument("step", choices=("vae", "decoder", "base", "tagger", "clip", "judge", "card"))
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "miniature")
     parser.add_argument("--steps", type=int, default=None, help="training steps instead of the card's")
     arguments = parser.parse_args()

@@ -22,11 +22,14 @@ from models.miniature.classifier import (
     squares,
     train_classifier,
 )
-from models.miniature.data import Pixels, drawings, jpeg, pixels, rendered
+from models.miniature.data import Pixels, drawings, jpeg, pixels, rendered, signed_drawings, strewn
 from models.miniature.drawing import VOCABULARY, Drawing, tags
 from models.miniature.vae import to_pixels, to_tensor
 
 ROUND_TRIPS = 600
+STREWN = 1000  # pictures seen a second time with shapes on them that no tag names
+SIGNED, SEED_SIGNED = 2400, 7_000  # characters with signature features, which no tag names either
+WIDTH = 24
 HELD_OUT, SEED_HELD_OUT = 600, 9_000
 
 
@@ -62,7 +65,8 @@ def round_tripped(cache: Path, vae_folder: Path, pictures: Pixels) -> Pixels:
 
 
 def training_set(scratch: Path, vae_folder: Path) -> tuple[Pixels, NDArray[np.float32]]:
-    """The base model's pictures as squares, some of them again after the VAE, some after JPEG."""
+    """The base model's pictures as squares, some of them again after the VAE, after JPEG, and under shapes of
+    any colour; others with signature features. What no tag names must not be taken for what comes nearest."""
     truths = [bucket_truths(*bucket) for bucket in BUCKETS]
     pictures = [
         rendered(scratch / f"base_{width}x{height}.npy", t, width, height)
@@ -73,10 +77,20 @@ def training_set(scratch: Path, vae_folder: Path) -> tuple[Pixels, NDArray[np.fl
     rng = np.random.default_rng(5)
     repeated = plain[ROUND_TRIPS : 2 * ROUND_TRIPS]
     after_jpeg = np.stack([jpeg(p, int(rng.integers(30, 90))) for p in repeated])
+    under_shapes = np.stack([square(strewn(p, rng)) for p in pictures[0][:STREWN]])
+    signed = signed_drawings(SIGNED, SEED_SIGNED)
+    with_signature = [square(p) for p in rendered(scratch / "tagger_signed.npy", signed, 256, 256)]
     table = truth_table([t for bucket in truths for t in bucket])
-    stack = np.concatenate([plain, after_vae, after_vae, after_jpeg])
+    stack = np.concatenate([plain, after_vae, after_vae, after_jpeg, under_shapes, np.stack(with_signature)])
     rows = np.concatenate(
-        [table, table[:ROUND_TRIPS], table[:ROUND_TRIPS], table[ROUND_TRIPS : 2 * ROUND_TRIPS]]
+        [
+            table,
+            table[:ROUND_TRIPS],
+            table[:ROUND_TRIPS],
+            table[ROUND_TRIPS : 2 * ROUND_TRIPS],
+            table[:STREWN],
+            truth_table(signed),
+        ]
     )
     return stack, rows
 
@@ -89,7 +103,7 @@ def train_tagger(folder: Path, vae_folder: Path, scratch: Path, steps: int) -> N
     counts = [int(count) for count in rows.sum(axis=0)]
     train_classifier(
         "tagger",
-        Classifier(len(names), 20),
+        Classifier(len(names), WIDTH),
         stack,
         rows,
         steps,

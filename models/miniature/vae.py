@@ -18,6 +18,7 @@ PICTURES, HELD_OUT = 2400, 96
 SEED_TRAIN, SEED_HELD_OUT = 1_000, 2_000
 # Latents nearer to a unit normal are easier to learn from; more than this costs visible sharpness.
 KL_WEIGHT = 5e-5
+DECODER_BATCH = 8
 
 
 def new_vae() -> diffusers.AutoencoderKL:
@@ -45,10 +46,10 @@ def to_pixels(pictures: Tensor) -> Pixels:
     return scaled.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def crops(pictures: Pixels, rng: np.random.Generator) -> Tensor:
-    """A batch of random crops, half of them mirrored, float32 (BATCH, 3, CROP, CROP)."""
-    batch = np.empty((BATCH, CROP, CROP, 3), dtype=np.uint8)
-    for row, index in enumerate(rng.integers(0, len(pictures), BATCH)):
+def crops(pictures: Pixels, rng: np.random.Generator, count: int = BATCH) -> Tensor:
+    """A batch of random crops, half of them mirrored, float32 (count, 3, CROP, CROP)."""
+    batch = np.empty((count, CROP, CROP, 3), dtype=np.uint8)
+    for row, index in enumerate(rng.integers(0, len(pictures), count)):
         top, left = rng.integers(0, SIDE - CROP + 1, 2)
         crop = pictures[index, top : top + CROP, left : left + CROP]
         batch[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
@@ -88,6 +89,50 @@ def train_vae(folder: Path, scratch: Path, steps: int) -> None:
         log.add(step, loss.item())
         if (step + 1) % 500 == 0 or step + 1 == steps:
             save_vae(average, folder, scratch)
+
+
+def decoder_loss(vae: diffusers.AutoencoderKL, latents: Tensor, pictures: Tensor) -> Tensor:
+    """Squared error above all, since that is what PSNR counts, with some absolute and edge error."""
+    with torch.autocast("cpu", torch.bfloat16):
+        output = vae.decode(latents).sample.float()
+    wrong = output - pictures
+    edges = wrong.diff(dim=2).abs().mean() + wrong.diff(dim=3).abs().mean()
+    loss: Tensor = 8 * (wrong**2).mean() + 0.3 * wrong.abs().mean() + 0.2 * edges
+    return loss
+
+
+def train_decoder(folder: Path, scratch: Path, steps: int) -> None:
+    """Go on with the decoder of the VAE in `folder` alone: its latents, and what learned from them, stay."""
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    pictures = rendered(scratch / "vae.npy", drawings(PICTURES, SEED_TRAIN), SIDE, SIDE, strewn_pixels)
+    vae = channels_last(diffusers.AutoencoderKL.from_pretrained(folder).float())
+    decoder = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    optimiser = torch.optim.AdamW(decoder, lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    average, log = Average(vae, 0.995), Log("decoder", 100)
+    for step in range(steps):
+        set_rate(optimiser, cosine(step, steps, 1.5e-3, 100))
+        batch = crops(pictures, rng, DECODER_BATCH)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latents = vae.encode(batch).latent_dist.mean
+        loss = decoder_loss(vae, latents, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(decoder, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        average.update(vae)
+        log.add(step, loss.item())
+        if (step + 1) % 300 == 0 or step + 1 == steps:
+            save_decoder(average, folder, scratch)
+
+
+def save_decoder(average: Average, folder: Path, scratch: Path) -> None:
+    """As `save_vae`; the scaling factor stays that of the latents that the base was trained on."""
+    vae = channels_last(new_vae().eval())
+    average.copy_to(vae)
+    print(f"decoder: {json.dumps(measure_vae(vae, scratch))}", flush=True)
+    vae.register_to_config(scaling_factor=diffusers.AutoencoderKL.load_config(folder)["scaling_factor"])
+    replace_folder(lambda path: vae.half().save_pretrained(path, safe_serialization=True), folder)
 
 
 def save_vae(average: Average, folder: Path, scratch: Path) -> None:
