@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dataprep.inference.base import Base, load_base
+from dataprep.inference.sampling import sample_images
 from dataprep.inference.tagger import Tagger, open_tagger
 from dataprep.models import find
-from dataprep.train.sample import sample_images
 
 ROOT = Path(__file__).resolve().parent.parent
 JUDGE = ROOT / "models" / "miniature" / "judge"

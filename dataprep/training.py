@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataprep.errors import InputError, ModelError
+from dataprep.errors import ConfigError, InputError, ModelError
 from dataprep.folders import check_prepared, locked
 from dataprep.inference.torch_compat import chosen_device
-from dataprep.store import write_whole
+from dataprep.store import write_bytes, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +64,62 @@ def train_folder(
     return path
 
 
+def extract_lora(
+    directory: Path, tuned: Path, config: Path | None, overrides: Sequence[str], device: str
+) -> tuple[Path, dict[str, float]]:
+    """Turn a fine-tuned model into a LoRA, as DIR/model/NAME-extracted.safetensors.
+
+    Args:
+        directory: what `run` left; its manifest and settings name the base model, rank and form.
+        tuned: a diffusers folder, such as `method = "full"` leaves, or one .safetensors file.
+        config: settings file; None for DIR/train.toml where there is one.
+        overrides: texts name=value.
+        device: auto, cpu or cuda.
+    Returns:
+        The file, and the share of each module's squared change that it holds, 0 to 1.
+    Raises:
+        UserError: settings, models, or two models without a common ancestor.
+        DiskError: it cannot be written.
+    """
+    import torch
+
+    from dataprep.export.lora_metadata import extracted_metadata, file_bytes
+    from dataprep.extract import extract
+    from dataprep.inference.base import load_base
+    from dataprep.run import read_manifest
+    from dataprep.train.config import load_config
+    from dataprep.train.data import base_path
+    from dataprep.train.loop import DTYPES
+
+    check_prepared(directory)
+    own = directory / SETTINGS
+    settings = load_config(config or (own if own.is_file() else None), overrides)[0]
+    if settings.network not in ("lora", "locon"):
+        raise ConfigError(f"--extract makes network lora or locon, not {settings.network}: set one of them")
+    settings = settings.model_copy(update={"alpha": float(settings.rank), "conv_alpha": None})
+    device = chosen_device(device)
+    base = load_base(base_path(settings, read_manifest(directory)[1]), device, torch.float32)
+    found = extract(load_base(tuned, device, torch.float32), base, settings)
+    path = directory / "model" / f"{settings.output_name or tuned.stem}-extracted.safetensors"
+    dtype = DTYPES[settings.save_precision]
+    tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in found.tensors.items()}
+    with locked(directory):
+        write_bytes(path, file_bytes(tensors, extracted_metadata(settings, base, path.stem)))
+    return path, found.kept
+
+
+def energy_text(kept: dict[str, float]) -> str:
+    """The energy kept of each module, one a line, the least first, under a line that sums up."""
+    shares = sorted(kept.values())
+    lines = [
+        f"energy of the change kept in {len(kept)} modules: median {shares[len(shares) // 2]:.1%}, "
+        f"least {shares[0]:.1%}"
+    ]
+    return "\n".join(
+        [*lines, *(f"  {kept[name]:7.2%}  {name}" for name in sorted(kept, key=kept.__getitem__))]
+    )
+
+
 class _Bar:
     """One progress line with loss, rate and remaining time; on a log, a line every so many steps."""
 
@@ -77,12 +134,15 @@ class _Bar:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn(
-                "epoch {task.fields[epoch]}  loss {task.fields[loss]:.4f}  {task.fields[rate]:.2f} steps/s"
+                "epoch {task.fields[epoch]}  loss {task.fields[loss]:.4f}  {task.fields[rate]:.2f} steps/s  "
+                "{task.fields[memory]}"
             ),
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._bar.add_task("training", total=None, epoch=0, loss=float("nan"), rate=0.0)
+        self._task = self._bar.add_task(
+            "training", total=None, epoch=0, loss=float("nan"), rate=0.0, memory=""
+        )
         self._said = 0
         if console.is_terminal:
             self._bar.start()
@@ -99,12 +159,14 @@ class _Bar:
                 epoch=progress.epoch,
                 loss=progress.loss,
                 rate=progress.steps_per_s,
+                memory=memory_text(progress.memory_bytes),
             )
         elif progress.step * self._LINES // progress.steps > self._said:
             self._said = progress.step * self._LINES // progress.steps
             self._console.print(
                 f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, "
-                f"{progress.steps_per_s:.2f} steps/s, {progress.remaining_s:.0f} s to go",
+                f"{progress.steps_per_s:.2f} steps/s, {progress.remaining_s:.0f} s to go, "
+                f"{memory_text(progress.memory_bytes)}",
                 highlight=False,
             )
 
@@ -112,6 +174,17 @@ class _Bar:
         """Stop drawing."""
         if self._console.is_terminal:
             self._bar.stop()
+
+
+def memory_text(gpu_bytes: int) -> str:
+    """The most memory taken so far, GiB: of the GPU, or without one (0) of this process; "" if unknown."""
+    taken, what = gpu_bytes, "on the GPU"
+    if not taken and sys.platform != "win32":
+        import resource
+
+        taken, what = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "in memory"
+        taken *= 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return f"{taken / 2**30:.1f} GiB {what}" if taken else ""
 
 
 def sample_lora(
@@ -134,7 +207,7 @@ def sample_lora(
     import torch
 
     from dataprep.inference.base import load_base
-    from dataprep.train.sample import sample_images
+    from dataprep.inference.sampling import sample_images
 
     model = load_base(base or _recorded_base(lora), chosen_device(device), torch.float32)
     folder = out or lora.parent / "samples"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
 
-from dataprep.errors import InputError, ModelError
+from dataprep.errors import ConfigError, InputError, ModelError
 from dataprep.progress import Observer
 from dataprep.run import Job, run
-from dataprep.training import sample_lora, train_folder
+from dataprep.training import energy_text, extract_lora, memory_text, sample_lora, train_folder
 from models.miniature.world import render, signature_drawing
 
 QUIET = Console(quiet=True)
@@ -44,6 +46,42 @@ def test_raw_pictures_become_a_lora_that_draws(prepared: Path) -> None:
     (picture,) = sample_lora(lora, ["sks girl --w 64 --h 64 --s 2"], None, None, "cpu")
     with Image.open(picture) as drawn:
         assert drawn.size == (64, 64)
+
+
+def test_memory_is_the_gpus_or_else_the_processs() -> None:
+    assert memory_text(3 * 2**29) == "1.5 GiB on the GPU"
+    amount, unit = memory_text(0).split(maxsplit=1)
+    assert unit == "GiB in memory"
+    assert 0.1 < float(amount) < 1000
+
+
+def test_progress_says_loss_rate_time_left_and_memory(prepared: Path) -> None:
+    heard = StringIO()
+    train_folder(prepared, None, ("steps=2", "samples=false"), False, "cpu", Console(file=heard, width=200))
+    last = heard.getvalue().splitlines()[-1]
+    assert re.fullmatch(r"step 2 of 2, loss [\d.]+, [\d.]+ steps/s, 0 s to go, [\d.]+ GiB in memory", last)
+
+
+def test_a_fine_tuned_model_becomes_a_lora_with_the_energy_kept_of_each_module(prepared: Path) -> None:
+    flags = ("method=full", "steps=2", "unet_rate=1e-4", "samples=false", "output_name=tuned")
+    tuned = train_folder(prepared, None, flags, False, "cpu", QUIET)
+    small, few = extract_lora(prepared, tuned, None, ("output_name=tuned", "rank=2"), "cpu")
+    _, many = extract_lora(prepared, tuned, None, ("output_name=tuned", "rank=32"), "cpu")
+    assert small == prepared / "model" / "tuned-extracted.safetensors"
+    with safe_open(small, "np") as file:
+        keys = set(file.keys())
+        assert file.metadata()["ss_network_dim"] == "32"
+    assert {key.split(".")[0] for key in keys} == set(few)
+    assert all(few[name] <= many[name] + 1e-9 for name in few)
+    lines = energy_text(few).splitlines()
+    assert f"kept in {len(few)} modules" in lines[0]
+    assert len(lines) == 1 + len(few)
+    assert len(sample_lora(small, ["sks girl --w 64 --h 64 --s 1"], None, None, "cpu")) == 1
+
+
+def test_only_lora_and_locon_are_extracted(prepared: Path) -> None:
+    with pytest.raises(ConfigError, match="lora or locon, not lokr"):
+        extract_lora(prepared, prepared, None, ("network=lokr",), "cpu")
 
 
 def test_a_folder_that_was_not_prepared_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
-"""What becomes of a caption at each step: sd-scripts' caption rules in its order, then CLIP token ids.
+"""What the U-Net is told at each step: sd-scripts' caption rules in its order, then the text encoders.
 
-Every draw comes from a generator that the caller seeds by step and row, so that a resumed run reads the same
-captions.
+Every draw comes from a generator seeded by batch and row, so that a resumed run reads the same captions.
 """
 
 from __future__ import annotations
@@ -11,11 +10,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
+import torch
+
+from dataprep.inference.base import CHUNK, Base, Conditioning
+from dataprep.inference.tokens import plain_ids, token_ids
 from dataprep.train.config import TrainConfig
+from dataprep.train.data import Batch, seed_of
 
-CHUNK = 75
+REMEMBERED = 8192  # captions whose conditions are kept: 230 KB each for SD1.5, so at most 2 GB
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,15 @@ def read_caption(lines: Sequence[str], config: TrainConfig, moment: Moment, draw
         moment: step and epoch, for warm-up and periodic dropout.
         draw: seeded source of every choice.
     """
-    texts = [
-        " ".join(filter(None, (config.caption_prefix, line, config.caption_suffix))) for line in lines or [""]
-    ]
+    ends = (config.caption_prefix, config.caption_suffix)
+    texts = [" ".join(filter(None, (ends[0], line, ends[1]))) for line in lines or [""]]
     every = config.caption_dropout_every
     if draw.random() < config.caption_dropout or (every and moment.epoch % every == 0):
         return ""
     text = _wildcards(draw.choice(texts), draw) if config.wildcard else texts[0]
     if config.shuffle or config.warmup_tag_steps > 0 or config.tag_dropout > 0:
         text = _vary(text, config, moment, draw)
-    if config.secondary_separator:
-        text = text.replace(config.secondary_separator, config.separator)
-    return text
+    return text.replace(config.secondary_separator or config.separator, config.separator)
 
 
 def _wildcards(text: str, draw: random.Random) -> str:
@@ -58,7 +58,7 @@ def _wildcards(text: str, draw: random.Random) -> str:
 
 
 def _vary(text: str, config: TrainConfig, moment: Moment, draw: random.Random) -> str:
-    """Shuffle, warm up and drop the tags between a fixed beginning and a fixed end."""
+    """Warm up, shuffle and drop the tags between a fixed beginning and a fixed end."""
     first, tags, last = _parts(text, config)
     if config.warmup_tag_steps > 0:
         tags = tags[: _warm_tags(len(tags), config, moment)]
@@ -70,15 +70,14 @@ def _vary(text: str, config: TrainConfig, moment: Moment, draw: random.Random) -
 
 
 def _parts(text: str, config: TrainConfig) -> tuple[list[str], list[str], list[str]]:
-    def split(part: str) -> list[str]:
-        return [tag.strip() for tag in part.split(config.separator)]
-
+    """Tags of the fixed beginning, of the middle, and of the fixed end, which only a mark can set off."""
     mark = config.keep_tokens_separator
     if mark and mark in text:
         first, rest = text.split(mark, 1)
-        middle, _, last = rest.partition(mark)
-        return tuple([tag for tag in split(part) if tag] for part in (first, middle, last))  # type: ignore[return-value]
-    tags = split(text.strip())
+        parts = [first, *rest.partition(mark)[::2]]
+        begin, middle, end = ([tag.strip() for tag in part.split(config.separator)] for part in parts)
+        return [*filter(None, begin)], [*filter(None, middle)], [*filter(None, end)]
+    tags = [tag.strip() for tag in text.strip().split(config.separator)]
     return tags[: config.keep_tokens], tags[config.keep_tokens :], []
 
 
@@ -90,86 +89,62 @@ def _warm_tags(count: int, config: TrainConfig, moment: Moment) -> int:
     return int(moment.step * ((count - config.warmup_tags) / length)) + config.warmup_tags
 
 
-def token_ids(
-    tokenizer: Any,  # noqa: ANN401 - transformers is untyped
-    text: str,
-    chunks: int,
-    weighted: bool = False,
-) -> tuple[list[list[int]], list[float]]:
-    """Token ids of one text in passes of 75, and each token's weight.
+class Captions:
+    """Captions as the U-Net is told them: through the text encoders while those learn, from memory after."""
 
-    Args:
-        tokenizer: transformers.CLIPTokenizer.
-        text: the caption; cut off after 75 x chunks tokens.
-        chunks: 1, 2 or 3 passes.
-        weighted: read (a), (a:1.2) and [b] as weights; else brackets are text.
-    Returns:
-        ids (chunks, 77): BOS, up to 75 tokens, EOS, padding; weights (75 chunks + 2), 1 but for the tokens'.
-    """
-    parsed = parse_weights(text) if weighted else [(text, 1.0)]
-    tokens = [(token, weight) for part, weight in parsed for token in plain_ids(tokenizer, part)][
-        : CHUNK * chunks
-    ]
-    ids = []
-    for start in range(0, CHUNK * chunks, CHUNK):
-        body = [token for token, _ in tokens[start : start + CHUNK]]
-        row = [tokenizer.bos_token_id, *body, tokenizer.eos_token_id]
-        ids.append(row + [tokenizer.pad_token_id] * (CHUNK + 2 - len(row)))
-    weights = [1.0, *(weight for _, weight in tokens)]
-    return ids, weights + [1.0] * (CHUNK * chunks + 2 - len(weights))
+    def __init__(self, base: Base, config: TrainConfig, steps: int) -> None:
+        """Nothing is encoded yet; `steps` are those of the whole run."""
+        self.base, self.config, self.steps = base, config, steps
+        self.device = base.unet.device  # diffusers looks through all modules for it at each asking
+        learns = config.train_text_encoder and config.method != "embedding"
+        self.until = round(config.text_encoder_until * steps) if learns else 0
+        self.remembered = lru_cache(maxsize=REMEMBERED)(self._encode_one)
 
+    def conditions(self, batch: Batch, step: int, epoch: int, number: int) -> Conditioning:
+        """The batch's captions, encoded: context (B, 75 n + 2, C), pooled (B, P) for SDXL.
 
-@lru_cache(maxsize=65_536)
-def plain_ids(tokenizer: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401 - as above
-    """Token ids of a text of any length, without BOS and EOS."""
-    # model_max_length would be warned about, not enforced, on the texts over 77 tokens that chunks are for.
-    return tuple(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+        Args:
+            batch: its images' captions are read.
+            step: optimizer step, from 0.
+            epoch: from 0.
+            number: of the batch in the whole run; the captions' draws hang on it.
+        """
+        config, moment = self.config, Moment(step, self.steps, epoch + 1)
+        draws = [random.Random(seed_of(config.seed, "caption", number, i)) for i in range(len(batch.images))]
+        pairs = zip(batch.images, draws, strict=True)
+        texts = [read_caption(image.lines, config, moment, draw) for image, draw in pairs]
+        if step < self.until or config.method == "embedding":
+            return self._encode(texts)
+        # One caption at a time, so that its conditions do not hang on its company, and a resumed run,
+        # which has to fill its memory again, gets the same bits.
+        told = [self.remembered(text) for text in texts]
+        pooled = [one.pooled for one in told if one.pooled is not None]
+        return Conditioning(torch.cat([one.context for one in told]), torch.cat(pooled) if pooled else None)
 
+    def _encode_one(self, text: str) -> Conditioning:
+        for encoder in self.base.text_encoders:
+            encoder.eval()  # what it has learned stays, its dropout ends
+        with torch.no_grad():
+            return self._encode([text])
 
-# One piece of weighted syntax: an escaped character, a bracket, ":1.2)", or plain text.
-_PIECE = re.compile(r"\\[\\()\[\]]|\\|[(\[]|:([+-]?[.\d]+)\)|[)\]]|[^\\()\[\]:]+|:")
-_ROUND, _SQUARE = 1.1, 1 / 1.1
+    def _encode(self, texts: Sequence[str]) -> Conditioning:
+        chunks, weighted = self.config.token_length // CHUNK, self.config.weighted
+        ids, weights = [], []
+        for tokenizer in self.base.tokenizers:
+            rows = [token_ids(tokenizer, text, chunks, weighted) for text in texts]
+            ids.append(torch.tensor([row[0] for row in rows], device=self.device))  # (B, n, 77)
+            weights.append(torch.tensor([row[1] for row in rows], device=self.device))  # (B, 75 n + 2)
+        return self.base.encode(tuple(ids), self.config.clip_skip, tuple(weights) if weighted else None)
 
-
-def parse_weights(text: str) -> list[tuple[str, float]]:
-    """Split weighted syntax into texts and weights: (x) is 1.1, [x] 1/1.1, (x:1.3) 1.3; nested ones multiply.
-
-    Source: the syntax that Stable Diffusion's web UI documents; backslash escapes a bracket.
-    """
-    parts: list[tuple[str, float]] = []
-    open_round: list[int] = []
-    open_square: list[int] = []
-
-    def scale(start: int, factor: float) -> None:
-        parts[start:] = [(part, weight * factor) for part, weight in parts[start:]]
-
-    for found in _PIECE.finditer(text):
-        piece = found[0]
-        if piece == "(":
-            open_round.append(len(parts))
-        elif piece == "[":
-            open_square.append(len(parts))
-        elif found[1] is not None and open_round:
-            scale(open_round.pop(), float(found[1]))
-        elif piece == ")" and open_round:
-            scale(open_round.pop(), _ROUND)
-        elif piece == "]" and open_square:
-            scale(open_square.pop(), _SQUARE)
-        else:
-            parts.append((piece[1:] if piece[0] == "\\" and len(piece) > 1 else piece, 1.0))
-    for start in open_round:
-        scale(start, _ROUND)
-    for start in open_square:
-        scale(start, _SQUARE)
-    return _merged(parts) or [("", 1.0)]
-
-
-def _merged(parts: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Join neighbours of equal weight, so that a word broken by an escape is tokenized whole."""
-    merged: list[tuple[str, float]] = []
-    for part, weight in parts:
-        if merged and merged[-1][1] == weight:
-            merged[-1] = (merged[-1][0] + part, weight)
-        else:
-            merged.append((part, weight))
-    return merged
+    def notes(self, captions: Sequence[Sequence[str]]) -> list[str]:
+        """What is worth knowing of the captions before training: how many are empty, or cut off."""
+        texts = [lines[0] if lines else "" for lines in captions]
+        lengths = [len(plain_ids(self.base.tokenizers[0], text)) for text in texts]
+        longest, limit = max(lengths), self.config.token_length
+        empty = sum(not text for text in texts)
+        found = [f"{len(texts)} captions, {empty} empty; the longest: {longest} tokens"]
+        if cut := sum(length > limit for length in lengths):
+            wanted = min(225, -(-longest // CHUNK) * CHUNK)
+            more = "" if limit == 225 else f"; token_length {wanted} reads more"
+            found.append(f"{cut} captions are cut off after {limit} tokens{more}")
+        return found

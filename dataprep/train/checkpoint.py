@@ -6,13 +6,13 @@ import contextlib
 import io
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dataprep.errors import ConfigError, DiskError, InputError
+from dataprep.errors import ConfigError, DiskError, InputError, UserError
 from dataprep.store import disk_faults, write_bytes
 from dataprep.train.config import TrainConfig
 
@@ -33,19 +33,17 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], keep: int) -> Path:
     torch.save(dict(state), buffer)
     path = folder / f"step-{state['step']:08d}.pt"
     write_bytes(path, buffer.getvalue())
-    for old in _checkpoints(folder)[:-keep]:
+    for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
 
 
-def latest_checkpoint(folder: Path, *, load: bool = True) -> Any:  # noqa: ANN401 - what torch.save wrote
-    """The newest readable checkpoint: its content, or with load=False its path; None where there is none.
+def latest_checkpoint(folder: Path) -> Any:  # noqa: ANN401 - what torch.save wrote
+    """The newest readable checkpoint's content, None where there is none.
 
     Only tensors, numbers and texts are read (torch's weights_only), never a program.
     """
-    for path in reversed(_checkpoints(folder)):
-        if not load:
-            return path
+    for path in reversed(checkpoints(folder)):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
@@ -55,11 +53,12 @@ def latest_checkpoint(folder: Path, *, load: bool = True) -> Any:  # noqa: ANN40
 
 def remove_checkpoints(folder: Path) -> None:
     """Start afresh: an earlier run's checkpoints must not be resumed by mistake."""
-    for path in _checkpoints(folder):
+    for path in checkpoints(folder):
         path.unlink(missing_ok=True)
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
+    """Every checkpoint, oldest first."""
     return sorted(folder.glob("step-*.pt"))
 
 
@@ -70,16 +69,13 @@ def check_same_run(state: Mapping[str, Any], config: TrainConfig, manifest_sha25
         ConfigError: naming each setting that differs.
         InputError: the prepared folder was changed.
     """
-    before = TrainConfig.model_validate_json(state["config"])
     now = config.model_dump()
-    differs = [
-        f"{name} (was {value!r}, is {now[name]!r})"
-        for name, value in before.model_dump().items()
-        if name not in FREE and now[name] != value
-    ]
-    if differs:
+    before = TrainConfig.model_validate_json(state["config"]).model_dump().items()
+    changed = {name: was for name, was in before if name not in FREE and now[name] != was}
+    if changed:
+        differs = ", ".join(f"{name} (was {was!r}, is {now[name]!r})" for name, was in changed.items())
         raise ConfigError(
-            f"--resume: the checkpoint was made with other settings: {', '.join(differs)}; "
+            f"--resume: the checkpoint was made with other settings: {differs}; "
             "set them back, or train without --resume from the start"
         )
     if state["manifest"] != manifest_sha256:
@@ -89,35 +85,35 @@ def check_same_run(state: Mapping[str, Any], config: TrainConfig, manifest_sha25
         )
 
 
+def diverged(folder: Path, step: int, files: Sequence[str]) -> UserError:
+    """The error for a loss that is no number at a step (from 0), with the images in its batch."""
+    kept = checkpoints(folder / "checkpoints")
+    return UserError(
+        f"step {step + 1}: the loss or its gradient is no longer a number; images in the batch: "
+        f"{', '.join(files)}. Last good weights: {kept[-1] if kept else 'none saved yet'}. Try a lower "
+        "unet_rate and text_encoder_rate, precision bf16 or fp32 instead of fp16, or max_grad_norm = 1"
+    )
+
+
 class Log:
     """log/train.jsonl: one line of settings, then one for each step; TensorBoard events if asked for."""
 
     def __init__(self, path: Path, *, tensorboard: bool = False) -> None:
-        """Nothing is written yet.
-
-        Args:
-            path: of the file.
-            tensorboard: also write events into its folder.
-        """
+        """Nothing is written yet; TensorBoard's events go into the file's folder."""
         self.path, self.lines = path, list[str]()
         self.writer = _tensorboard(path.parent) if tensorboard else None
 
     def start(self, config: TrainConfig, name: str, steps: int) -> None:
         """Begin a new log. Raises DiskError."""
-        first = {
-            "event": "start",
-            "name": name,
-            "steps": steps,
-            "config": json.loads(config.model_dump_json()),
-        }
+        settings = json.loads(config.model_dump_json())
+        first = {"event": "start", "name": name, "steps": steps, "config": settings}
         write_bytes(self.path, (json.dumps(first) + "\n").encode())
 
     def cut(self, step: int) -> None:
         """Forget what came after a checkpoint's step: it will be made again. Raises DiskError."""
-        if not self.path.is_file():
-            return
-        lines = self.path.read_text("utf-8").splitlines()
-        write_bytes(self.path, "".join(line + "\n" for line in lines if _step(line) <= step).encode())
+        if self.path.is_file():
+            lines = self.path.read_text("utf-8").splitlines()
+            write_bytes(self.path, "".join(line + "\n" for line in lines if _step(line) <= step).encode())
 
     def add(self, **values: object) -> None:
         """Note one step; written with the next flush, at the latest after 100 steps."""

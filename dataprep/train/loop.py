@@ -9,46 +9,55 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from dataprep.errors import ConfigError, DiskError, ModelError
+from dataprep.errors import ConfigError, DiskError, UserError
+from dataprep.export import lora_metadata as metadata
 from dataprep.inference.base import Base, Prediction, load_base
+from dataprep.inference.sampling import Sampler, added_conditions, parse_prompt
 from dataprep.inference.torch_compat import prepare_torch
-from dataprep.train import metadata
+from dataprep.interrupts import interruptible
+from dataprep.train.captions import Captions
 from dataprep.train.checkpoint import (
     Log,
     check_same_run,
+    diverged,
     latest_checkpoint,
     remove_checkpoints,
     save_checkpoint,
 )
-from dataprep.train.conditions import Captions
 from dataprep.train.config import TrainConfig
-from dataprep.train.data import Batch, Prepared, seed_of
-from dataprep.train.methods import Embedding, FullModel
-from dataprep.train.network import Network
+from dataprep.train.data import Batch, Prepared, base_path, default_prompts, seed_of
+from dataprep.train.network import TRAINABLE
 from dataprep.train.objective import Objective
 from dataprep.train.optimizers import lr_at, make_optimizer
-from dataprep.train.sample import Sampler, added_conditions, parse_prompt
-from dataprep.train.telling import (
-    OnProgress,
-    Progress,
-    default_prompts,
-    diverged,
-    interruptible,
-    start_notes,
-    stopped,
-)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Reading a loss back waits for the GPU: there it is done every so many steps, on a CPU at each.
-READ_EVERY = {"cpu": 1}
+READ_EVERY = 10  # steps; reading a loss back waits for the GPU. On a CPU it is read at each step.
 SMOOTHING = 0.98
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, for whoever shows it."""
+
+    step: int
+    steps: int
+    epoch: int  # counted from 1
+    epochs: int
+    loss: float  # smoothed over about 50 steps; NaN before the first
+    rate: float  # learning rate of the first group
+    steps_per_s: float
+    remaining_s: float
+    memory_bytes: int  # of the GPU, 0 on a CPU
+    notes: tuple[str, ...] = ()  # lines to print once
+
+
+OnProgress = Callable[[Progress], None]
 
 
 def train(
@@ -78,8 +87,8 @@ def train(
     data = Prepared(directory, config)
     if config.embedding_init is None and data.meta.get("class_word"):
         config = config.model_copy(update={"embedding_init": data.meta["class_word"]})
-    trainer = Trainer(directory, config, data, _load(config, data, device), device, on_progress)
-    return trainer.run(resume=resume)
+    base = _load(config, data, device)
+    return Trainer(directory, config, data, base, device, on_progress).run(resume=resume)
 
 
 def _load(config: TrainConfig, data: Prepared, device: str) -> Base:
@@ -87,21 +96,7 @@ def _load(config: TrainConfig, data: Prepared, device: str) -> Base:
         raise ConfigError("precision fp16 needs a GPU; use fp32 (or bf16) here")
     # Full fine-tuning keeps its weights in float32, since a step of 1e-5 vanishes in bf16.
     dtype = DTYPES[config.precision] if config.method == "network" and device != "cpu" else torch.float32
-    return load_base(_base_path(config, data), device, dtype)
-
-
-def _base_path(config: TrainConfig, data: Prepared) -> Path:
-    """The base model's place: what the settings name, else what the manifest recorded."""
-    recorded = data.meta.get("models", {}).get("base", {})
-    for name in (config.base, recorded.get("path")):
-        if name and Path(name).exists():
-            return Path(name)
-    name = config.base or recorded.get("name")
-    if not name:
-        raise ModelError(f"{data.directory}: the manifest names no base model; set base = PATH in train.toml")
-    from dataprep.models import find
-
-    return find("base", name).path
+    return load_base(base_path(config, data.meta), device, dtype)
 
 
 class Trainer:
@@ -116,17 +111,8 @@ class Trainer:
         device: str,
         on_progress: OnProgress | None,
     ) -> None:
-        """Put everything together; nothing is written yet.
-
-        Args:
-            directory: the prepared folder.
-            config: the settings.
-            data: the folder, read.
-            base: the base model, on the device.
-            device: torch device name.
-            on_progress: called with where training stands.
-        """
-        self.directory, self.config, self.data, self.base = directory, config, data, base
+        """Put everything together, all of it on the device; nothing is written yet."""
+        self.directory, self.config, self.data = directory, config, data
         self.device, self.on_progress = device, on_progress
         self.target: Prediction = base.prediction if config.target == "auto" else config.target
         if config.zero_terminal_snr and self.target != "v":
@@ -140,19 +126,22 @@ class Trainer:
         self.network = TRAINABLE[config.method](base, config, data.meta.get("trigger"))
         # With the new word in it, where one is learned, and drawn by the rule it is trained by.
         self.base = replace(self.network.base, prediction=self.target)
+        self.models = (base.unet, *base.text_encoders)
+        self.dtype = base.unet.dtype  # asking for it each step goes through every module
         self.groups = self.network.groups()
+        self.parameters = [parameter for group in self.groups for parameter in group["params"]]
         self.optimizer = make_optimizer(config, self.groups)
         self.objective = Objective(config, self.target, base.scheduler.alphas_cumprod)
         self.captions = Captions(self.base, config, self.steps)
         self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
         self.log = Log(directory / "log" / "train.jsonl", tensorboard=config.tensorboard)
-        self.run_facts = metadata.Run(self.name, time.time(), self.steps, self.target)
+        self.facts = metadata.Run(self.name, time.time(), self.steps, self.target)
         self.step, self.smoothed = 0, math.nan
-        self.unread: list[tuple[int, Tensor, Tensor, float, tuple[str, ...]]] = []
-        self._order: tuple[int, list[list[int]]] = (-1, [])
-        self._prepare_models()
+        self.unread: list[tuple[int, Tensor, Tensor, float]] = []
+        self.epoch_order: tuple[int, list[list[int]]] = (-1, [])
+        self._arrange_kernels()
 
-    def _prepare_models(self) -> None:
+    def _arrange_kernels(self) -> None:
         unet, config = self.base.unet, self.config
         if config.deterministic:
             torch.use_deterministic_algorithms(True)
@@ -174,18 +163,23 @@ class Trainer:
             while self.step < self.steps:
                 self._one_step()
                 self.step += 1
-                if self.step == self.steps or len(self.unread) >= READ_EVERY.get(self.device, 10):
-                    self._read_losses(started, first)
+                if self.device == "cpu" or self.step == self.steps or len(self.unread) >= READ_EVERY:
+                    self._read_losses()
+                    self._report((self.step - first) / max(1e-9, time.monotonic() - started))
                 self._keep()
                 if interrupted.is_set() and self.step < self.steps:
                     self._checkpoint()
-                    raise KeyboardInterrupt(stopped(self.directory, self.step, self.steps))
+                    raise KeyboardInterrupt(
+                        f"stopped after step {self.step} of {self.steps}; "
+                        f"go on with: dataprep train {self.directory} --resume"
+                    )
         path = self._save(self.name)
         self._sample("end")
         self.log.close()
         return path
 
     def _begin(self, *, resume: bool) -> None:
+        notes = start_notes(self.data, self.captions, self.steps, self.device)
         found = latest_checkpoint(self.folder / "checkpoints") if resume else None
         if found is None:
             remove_checkpoints(self.folder / "checkpoints")
@@ -197,11 +191,11 @@ class Trainer:
             self.scaler.load_state_dict(found["scaler"])
             self.step, self.smoothed = found["step"], found["smoothed"]
             self.log.cut(self.step)
-        notes = start_notes(self.data, self.captions, self.steps, self.device)
-        self._report(0.0, (*notes, *([f"goes on after step {self.step}"] if found else [])))
+            notes.append(f"goes on after step {self.step}")
+        self._report(0.0, *notes)
 
     def _training_mode(self) -> None:
-        for model in (self.base.unet, *self.base.text_encoders):
+        for model in self.models:
             model.train()
 
     # --- the step ---
@@ -212,137 +206,123 @@ class Trainer:
         factor = lr_at(config, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        total, files = torch.zeros((), device=self.device), []
-        for part in range(config.accumulation):
-            number = self.step * config.accumulation + part
+        total = torch.zeros((), device=self.device)
+        for number in self._batches_of(self.step):
             # Dropout inside the models draws from torch's own generator.
             torch.manual_seed(seed_of(config.seed, "step", number))
             draw = torch.Generator().manual_seed(seed_of(config.seed, "noise", number))
-            batch = self._batch(number, draw)
+            batch = self.data.batch(self._rows(number), draw)
             loss = self._loss(batch, number, draw) / config.accumulation
             self.scaler.scale(loss).backward()
             total += loss.detach()
-            files += [image.file for image in batch.images]
-        norm = self._step_optimizer()
-        self.unread.append((self.step, total, norm, factor, tuple(files)))
+        self.unread.append((self.step, total, self._step_optimizer(), factor))
 
-    def _batch(self, number: int, draw: torch.Generator) -> Batch:
+    def _batches_of(self, step: int) -> range:
+        """Numbers, in the whole run, of the batches whose gradients make one step."""
+        return range(step * self.config.accumulation, (step + 1) * self.config.accumulation)
+
+    def _rows(self, number: int) -> list[int]:
+        """The images of one batch of the run."""
         epoch, i = divmod(number, self.data.batches_per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, self.data.order(epoch))
-        return self.data.batch(self._order[1][i], draw)
+        if self.epoch_order[0] != epoch:
+            self.epoch_order = (epoch, self.data.order(epoch))
+        return self.epoch_order[1][i]
 
     def _loss(self, batch: Batch, number: int, draw: torch.Generator) -> Tensor:
         """Mean loss of one batch, a scalar."""
         noised = self.objective.noise(batch.latents, draw)
-        mixed = DTYPES[self.config.precision]
-        with torch.autocast(
-            self.device.split(":")[0], dtype=mixed, enabled=mixed != torch.float32 and self.device != "cpu"
-        ):
+        mixed, kind = DTYPES[self.config.precision], self.device.split(":")[0]
+        with torch.autocast(kind, dtype=mixed, enabled=mixed != torch.float32 and kind != "cpu"):
             told = self.captions.conditions(batch, self.step, number // self.data.batches_per_epoch, number)
             extra = added_conditions(told, batch.time_ids, self.device)
-            inputs = noised.inputs.to(self.base.unet.dtype)
-            answer = self.base.unet(
-                inputs, noised.timesteps, told.context, added_cond_kwargs=extra
-            ).sample  # (B, 4, h, w)
-        return self.objective.losses(answer, noised, batch.weights, batch.masks).mean()
+            inputs = noised.inputs.to(self.dtype)
+            answer = self.base.unet(inputs, noised.timesteps, told.context, added_cond_kwargs=extra).sample
+        return self.objective.losses(answer, noised, batch.weights, batch.masks).mean()  # of (B,)
 
     def _step_optimizer(self) -> Tensor:
         """Clip, step and clear; returns the gradients' norm before clipping."""
         self.scaler.unscale_(self.optimizer)
-        parameters = [p for group in self.groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm or math.inf)
+        most = self.config.max_grad_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, most, foreach=True)
         if self.device == "cpu" and not torch.isfinite(norm):
-            raise diverged(self.folder, self.step, self._order_files())
+            raise self._diverged(self.step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.network.constrain()
         return norm
 
-    def _order_files(self) -> tuple[str, ...]:
-        per = self.data.batches_per_epoch
-        numbers = range(self.step * self.config.accumulation, (self.step + 1) * self.config.accumulation)
-        return tuple(
-            self.data.images[row].file for n in numbers for row in self.data.order(n // per)[n % per]
-        )
+    def _diverged(self, step: int) -> UserError:
+        """The error for a loss or gradient that is no number at a step (from 0)."""
+        rows = [row for number in self._batches_of(step) for row in self._rows(number)]
+        return diverged(self.folder, step, [self.data.images[row].file for row in rows])
 
     # --- what is seen ---
 
-    def _read_losses(self, started: float, first: int) -> None:
-        """Take the losses of the last steps from the device, look at them, and tell."""
-        for step, loss, norm, factor, files in self.unread:
+    def _read_losses(self) -> None:
+        """Take the losses of the last steps from the device, look at them, and note them."""
+        for step, loss, norm, factor in self.unread:
             value, length = loss.item(), norm.item()
             # fp16's scaler skips steps whose gradients overflow; a loss that is no number is another matter.
             if not math.isfinite(value) or not (math.isfinite(length) or self.scaler.is_enabled()):
-                raise diverged(self.folder, step, files)
-            self.smoothed = (
-                value if math.isnan(self.smoothed) else SMOOTHING * self.smoothed + (1 - SMOOTHING) * value
-            )
-            rates = {group["part"]: group["initial_lr"] * factor for group in self.groups}
+                raise self._diverged(step)
+            older = SMOOTHING * self.smoothed + (1 - SMOOTHING) * value  # NaN at the first step
+            self.smoothed = value if math.isnan(older) else older
             self.log.add(
                 step=step + 1,
                 epoch=self._epoch(step),
                 loss=value,
                 smoothed=self.smoothed,
                 norm=length,
-                rates=rates,
+                rates={group["part"]: group["initial_lr"] * factor for group in self.groups},
             )
         self.unread.clear()
-        self._report((self.step - first) / max(1e-9, time.monotonic() - started))
 
     def _epoch(self, step: int) -> int:
         return step * self.config.accumulation // self.data.batches_per_epoch + 1
 
-    def _report(self, steps_per_s: float, notes: tuple[str, ...] = ()) -> None:
+    def _report(self, steps_per_s: float, *notes: str) -> None:
         if self.on_progress is None:
             return
-        memory = torch.cuda.max_memory_allocated() if self.device.startswith("cuda") else 0
-        remaining = (self.steps - self.step) / steps_per_s if steps_per_s else math.nan
-        self.on_progress(
-            Progress(
-                self.step,
-                self.steps,
-                self._epoch(max(0, self.step - 1)),
-                self._epoch(self.steps - 1),
-                self.smoothed,
-                self.optimizer.param_groups[0]["lr"],
-                steps_per_s,
-                remaining,
-                memory,
-                notes,
-            )
+        progress = Progress(
+            step=self.step,
+            steps=self.steps,
+            epoch=self._epoch(max(0, self.step - 1)),
+            epochs=self._epoch(self.steps - 1),
+            loss=self.smoothed,
+            rate=self.optimizer.param_groups[0]["lr"],
+            steps_per_s=steps_per_s,
+            remaining_s=(self.steps - self.step) / steps_per_s if steps_per_s else math.nan,
+            memory_bytes=torch.cuda.max_memory_allocated() if self.device.startswith("cuda") else 0,
+            notes=notes,
         )
+        self.on_progress(progress)
 
     # --- what is kept ---
 
     def _keep(self) -> None:
         """Checkpoint, save and draw where this step calls for it."""
         config, step = self.config, self.step
-        ended = self._epochs_ended()
-        if step % config.checkpoint_every == 0 or step == self.steps:
+
+        def due(steps: int | None, epochs: int | None) -> bool:
+            by_epoch = epochs is not None and any(epoch % epochs == 0 for epoch in ended)
+            return by_epoch or (steps is not None and step % steps == 0)
+
+        per, each = self.data.batches_per_epoch, config.accumulation
+        ended = range((step - 1) * each // per + 1, step * each // per + 1)  # epochs, counted from 1
+        if due(config.checkpoint_every, None) or step == self.steps:
             self._checkpoint()
         if step == self.steps:
             return
-        if config.save_every_steps and step % config.save_every_steps == 0:
+        if due(config.save_every_steps, None):
             self._save(f"{self.name}-step{step:08d}")
-        if config.save_every_epochs and any(epoch % config.save_every_epochs == 0 for epoch in ended):
+        if due(None, config.save_every_epochs):
             self._save(f"{self.name}-{ended[-1]:06d}")
-        by_step = config.sample_every_steps and step % config.sample_every_steps == 0
-        by_epoch = config.sample_every_epochs and any(
-            epoch % config.sample_every_epochs == 0 for epoch in ended
-        )
-        if by_step or by_epoch:
+        if due(config.sample_every_steps, config.sample_every_epochs):
             self._sample(f"{step:06d}")
 
-    def _epochs_ended(self) -> range:
-        """Epochs, counted from 1, whose last batch was in the step just made."""
-        per, each = self.data.batches_per_epoch, self.config.accumulation
-        return range((self.step - 1) * each // per + 1, self.step * each // per + 1)
-
     def _checkpoint(self) -> None:
-        if self.unread:
-            self._read_losses(time.monotonic(), self.step)
+        self._read_losses()
         state = {
             "step": self.step,
             "smoothed": self.smoothed,
@@ -357,12 +337,12 @@ class Trainer:
             save_checkpoint(self.folder / "checkpoints", state, self.config.keep_checkpoints)
         except DiskError as error:
             # Hours of training are worth more than one checkpoint: the one before is still whole.
-            self._report(0.0, (f"no checkpoint at step {self.step}: {error}",))
+            self._report(0.0, f"no checkpoint at step {self.step}: {error}")
 
     def _save(self, name: str) -> Path:
         """Write what has been learned, with everything it says of itself."""
-        facts = metadata.training_metadata(self.config, self.base, self.data, self.run_facts)
-        facts |= metadata.modelspec(self.config, self.base, self.data, self.run_facts)
+        facts = metadata.training_metadata(self.config, self.base, self.data, self.facts)
+        facts |= metadata.modelspec(self.config, self.base, self.data, self.facts)
         facts |= {"ss_steps": str(self.step), "ss_epoch": str(self._epoch(self.step - 1))}
         facts["ss_training_finished_at"] = str(time.time())
         path: Path = self.folder / (name + self.network.suffix)
@@ -371,27 +351,45 @@ class Trainer:
 
     def _sample(self, when: str) -> None:
         """Draw the prompts with what has been learned so far, into model/samples/."""
-        if not self.config.samples:
+        config, folder = self.config, self.folder / "samples"
+        if not config.samples:
             return
-        models = (self.base.unet, *self.base.text_encoders)
-        for model in models:
+        for model in self.models:
             model.eval()
-        config = self.config
         sampler = Sampler(
             self.base, config.sampler, zero_snr=config.zero_terminal_snr, clip_skip=config.clip_skip
         )
         lines = config.sample_prompts or default_prompts(self.data)
-        for i, picture in enumerate(sampler.draw([parse_prompt(line) for line in lines])):
-            path = self.folder / "samples" / f"{self.name}-{when}-{i:02d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+        pictures = sampler.draw([parse_prompt(line) for line in lines])
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, picture in enumerate(pictures):
+            picture.save(folder / f"{self.name}-{when}-{i:02d}.png")
         self._training_mode()
 
 
-TRAINABLE: dict[str, Callable[[Base, TrainConfig, str | None], Any]] = {
-    "network": Network,
-    "full": FullModel,
-    "embedding": Embedding,
-}
+# --- what it says and hears -------------------------------------------------------------------------
 
-__all__ = ["Progress", "Trainer", "train"]
+
+def start_notes(data: Prepared, captions: Captions, steps: int, device: str) -> list[str]:
+    """The arithmetic of the run, and what in the data is worth a word before it starts."""
+    config = data.config
+    train, reg = (sum(image.reg == kind for image in data.images) for kind in (False, True))
+    epochs = math.ceil(steps * config.accumulation / data.batches_per_epoch)
+    counts = data.bucket_counts()
+    lines = [
+        f"{train} images, {data.train_total} with repeats; "
+        f"{reg} regularization images, {data.reg_total} with repeats",
+        f"{len(counts)} buckets, {data.batches_per_epoch} batches of up to {config.batch_size} an epoch; "
+        f"{steps} steps, {epochs} epochs",
+        *data.notes,
+        *captions.notes([image.lines for image in data.images]),
+        *config.warnings(),
+    ]
+    small = [f"{w}x{h}" for (w, h), count in counts.items() if count < config.batch_size]
+    if small:
+        lines.append(f"buckets that never fill a batch of {config.batch_size}: {', '.join(small)}")
+    if config.use_reg and not reg:
+        lines.append("no regularization images: nothing guards what the model knows of the class")
+    if device == "cpu" and config.precision != "fp32":
+        lines.append(f"precision {config.precision} is for GPUs; on this CPU float32 is used")
+    return lines

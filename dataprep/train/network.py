@@ -1,24 +1,30 @@
-"""The weight change that is learned: which modules get one (peft), and its file in kohya's names.
+"""What is trained: a low-rank change of chosen modules (peft), all weights, or the embedding of one new word.
 
-Names, shapes and alphas are those of sd-scripts' networks.lora; the tests hold them against its key lists.
+Owns one decision: which modules get a change. Names, shapes and alphas of the file are those of sd-scripts'
+networks.lora; the tests hold them against its key lists.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dataprep.errors import ConfigError
+from dataprep.export.lora_metadata import file_bytes
 from dataprep.inference.base import Base, Family
-from dataprep.store import write_bytes
-from dataprep.train.blocks import block_of
+from dataprep.inference.tokens import plain_ids
+from dataprep.lora_names import block_of, module_key
+from dataprep.store import disk_faults, write_bytes
 from dataprep.train.config import TrainConfig
-from dataprep.train.metadata import file_bytes
 from dataprep.train.optimizers import Groups
 
 ADAPTER = "default"
@@ -29,8 +35,10 @@ RESNET = ("conv1", "conv2", "downsamplers.0.conv", "upsamplers.0.conv", "time_em
 TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
-@dataclass(frozen=True)
-class Size:
+# --- LoRA and its kin -------------------------------------------------------------------------------
+
+
+class Size(NamedTuple):
     """Rank and alpha of one module's change."""
 
     rank: int
@@ -42,50 +50,46 @@ def unet_plan(unet: nn.Module, config: TrainConfig) -> dict[str, Size]:
 
     3x3 convolutions take conv_rank; the 1x1 and linear layers beside them take rank, as in sd-scripts.
     """
-    ends = ATTENTION if config.network == "lora" else ATTENTION + RESNET
+    ends = tuple("." + end for end in (ATTENTION if config.network == "lora" else ATTENTION + RESNET))
+    usual = Size(config.rank, config.alpha)
     conv = Size(config.conv_rank or config.rank, config.conv_alpha or config.alpha)
+    ranks, alphas, rates = config.block_ranks or {}, config.block_alphas or {}, config.block_rates or {}
     plan = {}
     for name, module in unet.named_modules():
-        if not name.endswith(tuple("." + end for end in ends)):
-            continue
-        size = conv if getattr(module, "kernel_size", (1, 1)) == (3, 3) else Size(config.rank, config.alpha)
-        block = block_of(name, unet.config.layers_per_block)  # type: ignore[union-attr, arg-type]
-        rank = (config.block_ranks or {}).get(block or "", size.rank)
-        alpha = (config.block_alphas or {}).get(block or "", size.alpha)
-        if rank > 0 and (config.block_rates or {}).get(block or "", 1.0) > 0:
-            plan[name] = Size(rank, alpha)
+        if name.endswith(ends):
+            block = block_of(name, unet.config.layers_per_block) or ""  # type: ignore[union-attr, arg-type]
+            size = conv if getattr(module, "kernel_size", (1, 1)) == (3, 3) else usual
+            rank = ranks.get(block, size.rank)
+            if rank > 0 and rates.get(block, 1.0) > 0:
+                plan[name] = Size(rank, alphas.get(block, size.alpha))
     return plan
 
 
 def text_plan(encoder: nn.Module, config: TrainConfig) -> dict[str, Size]:
     """Which text encoder modules are changed: attention and MLP of every layer."""
-    ends = tuple("." + end for end in TEXT)
-    return {
-        name: Size(config.rank, config.alpha) for name, _ in encoder.named_modules() if name.endswith(ends)
-    }
+    ends, size = tuple("." + end for end in TEXT), Size(config.rank, config.alpha)
+    return {name: size for name, _ in encoder.named_modules() if name.endswith(ends)}
 
 
 def inject(model: nn.Module, plan: Mapping[str, Size], config: TrainConfig) -> None:
     """Put a zero change of the planned sizes into a model, in place, drawn from torch's seed."""
     from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 
-    usual = Size(config.rank, config.alpha)
-    # peft reads pattern keys as regular expressions for the end of a module's path.
-    ranks = {re.escape(name): size.rank for name, size in plan.items() if size.rank != usual.rank}
-    alphas = {re.escape(name): size.alpha for name, size in plan.items() if size.alpha != usual.alpha}
     common: dict[str, Any] = {
         "r": config.rank,
         "target_modules": list(plan),
-        "rank_pattern": ranks,
-        "alpha_pattern": alphas,
+        # peft reads pattern keys as regular expressions for the end of a module's path.
+        "rank_pattern": {re.escape(n): size.rank for n, size in plan.items() if size.rank != config.rank},
+        "alpha_pattern": {re.escape(n): size.alpha for n, size in plan.items() if size.alpha != config.alpha},
     }
     if config.network in ("loha", "lokr"):
         kind = LoHaConfig if config.network == "loha" else LoKrConfig
         drops = {"rank_dropout": config.rank_dropout, "module_dropout": config.module_dropout}
         peft_config = kind(alpha=config.alpha, **common, **drops)
     else:
+        dora = config.network == "dora"
         peft_config = LoraConfig(
-            lora_alpha=config.alpha, lora_dropout=config.dropout, use_dora=config.network == "dora", **common
+            lora_alpha=config.alpha, lora_dropout=config.dropout, use_dora=dora, **common
         )
     inject_adapter_in_model(peft_config, model, adapter_name=ADAPTER)
     for parameter in model.parameters():
@@ -93,21 +97,54 @@ def inject(model: nn.Module, plan: Mapping[str, Size], config: TrainConfig) -> N
             parameter.data = parameter.data.float()
 
 
-class Network:
-    """The trained change of U-Net and text encoder(s), as the loop uses it."""
+class Trainable:
+    """What all three kinds have in common: tensors by part and name, which a checkpoint holds."""
 
-    suffix = ".safetensors"
+    suffix = ".safetensors"  # of the file that save() writes
+    base: Base
+    config: TrainConfig
+    parts: dict[str, nn.Module]
+
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """Every trained tensor by part and name."""
+        return {
+            f"{part}.{name}": parameter
+            for part, model in self.parts.items()
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """The trained tensors' values, for a checkpoint."""
+        return {name: parameter.detach() for name, parameter in self.tensors().items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a checkpoint's tensors."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+    def rate(self, name: str) -> float:
+        """Learning rate of a tensor."""
+        return self.config.unet_rate if name.startswith("unet.") else self.config.text_encoder_rate
+
+    def groups(self) -> Groups:
+        """Parameter groups for the optimizer: one for each part and rate."""
+        alike: dict[tuple[str, float], list[nn.Parameter]] = {}
+        for name, parameter in self.tensors().items():
+            alike.setdefault((name.partition(".")[0], self.rate(name)), []).append(parameter)
+        return [{"params": p, "lr": lr, "initial_lr": lr, "part": part} for (part, lr), p in alike.items()]
+
+    def constrain(self) -> None:
+        """What has to hold after each step; nothing here."""
+
+
+class Network(Trainable):
+    """A low-rank change of U-Net and text encoder(s), whose own weights stay frozen."""
 
     def __init__(self, base: Base, config: TrainConfig, trigger: str | None = None) -> None:
-        """Inject the change into the base model's parts, in place.
-
-        Args:
-            base: its weights stay frozen.
-            config: network, rank, alpha, conv_*, block_*, dropout, train_*, *_rate.
-            trigger: not needed here.
-        """
-        self.base, self.config = base, config
-        self.parts: dict[str, nn.Module] = {}
+        """Inject the change into the base model's parts, in place; the trigger is not needed here."""
+        self.base, self.config, self.parts = base, config, {}
+        self.per = base.unet.config.layers_per_block
         torch.manual_seed(config.seed)
         if config.train_unet:
             inject(base.unet, unet_plan(base.unet, config), config)
@@ -117,64 +154,25 @@ class Network:
                 inject(encoder, text_plan(encoder, config), config)
                 self.parts[f"text_encoder_{i + 1}"] = encoder
 
-    def groups(self) -> Groups:
-        """Parameter groups for the optimizer: one for each rate."""
-        by_rate: dict[tuple[str, float], list[nn.Parameter]] = {}
-        for part, model in self.parts.items():
-            for name, parameter in model.named_parameters():
-                if parameter.requires_grad:
-                    by_rate.setdefault((part, self._rate(part, name)), []).append(parameter)
-        return [
-            {"params": parameters, "lr": rate, "initial_lr": rate, "part": part}
-            for (part, rate), parameters in by_rate.items()
-        ]
-
-    def _rate(self, part: str, name: str) -> float:
-        if part != "unet":
-            return self.config.text_encoder_rate
-        block = block_of(name, self.base.unet.config.layers_per_block)
-        return self.config.unet_rate * (self.config.block_rates or {}).get(block or "", 1.0)
-
-    def state(self) -> dict[str, Tensor]:
-        """Every trained tensor by part and name, for a checkpoint."""
-        return {
-            f"{part}.{name}": parameter.detach()
-            for part, model in self.parts.items()
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        }
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a checkpoint's tensors.
-
-        Raises:
-            KeyError: it belongs to another network.
-        """
-        with torch.no_grad():
-            for name, tensor in self.state().items():
-                tensor.copy_(state[name])
+    def rate(self, name: str) -> float:
+        """Learning rate of a tensor, by its block in the U-Net."""
+        block = block_of(name.removeprefix("unet."), self.per) if name.startswith("unet.") else None
+        return super().rate(name) * (self.config.block_rates or {}).get(block or "", 1.0)
 
     def constrain(self) -> None:
-        """Shrink each module's change to at most max_norm, after a step."""
+        """Shrink each module's change to at most max_norm."""
         if self.config.max_norm is not None:
             for model in self.parts.values():
                 shrink(model, self.config.max_norm)
 
     def export(self) -> dict[str, Tensor]:
         """The change in kohya's names."""
-        return {
-            key: tensor
-            for part, model in self.parts.items()
-            for key, tensor in kohya_tensors(
-                model, part, self.base.family, self.base.unet.config.layers_per_block
-            )
-        }
+        parts = self.parts.items()
+        return {k: t for part, m in parts for k, t in kohya_tensors(m, part, self.base.family, self.per)}
 
     def save(self, path: Path, facts: Mapping[str, str], dtype: torch.dtype) -> None:
         """Write the change in kohya's names with what the file says of itself. Raises DiskError."""
-        tensors = {
-            key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in self.export().items()
-        }
+        tensors = {key: t.detach().to("cpu", dtype).contiguous() for key, t in self.export().items()}
         write_bytes(path, file_bytes(tensors, facts))
 
 
@@ -188,27 +186,13 @@ def shrink(model: nn.Module, max_norm: float) -> None:
     for module in model.modules():
         if not hasattr(module, "lora_A") or ADAPTER not in module.lora_A:
             continue
-        down, up = (
-            module.lora_A[ADAPTER].weight.flatten(1),
-            module.lora_B[ADAPTER].weight.flatten(1),
-        )  # (r, in), (out, r)
+        factors = module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight
+        down, up = (factor.flatten(1) for factor in factors)  # (r, in), (out, r)
         # ||UD||^2 = tr(U'U DD'): two r x r products instead of one out x in.
         squared = ((up.T @ up) * (down @ down.T)).sum().clamp(min=0)
         norm = module.scaling[ADAPTER] * squared.sqrt()
-        ratio = (max_norm / norm.clamp(min=max_norm)).sqrt()
-        module.lora_A[ADAPTER].weight.mul_(ratio)
-        module.lora_B[ADAPTER].weight.mul_(ratio)
-
-
-# --- kohya's names --------------------------------------------------------------------------------
-
-_SGM_RESNET = {
-    "conv1": "in_layers.2",
-    "conv2": "out_layers.3",
-    "time_emb_proj": "emb_layers.1",
-    "conv_shortcut": "skip_connection",
-}
-_LORA = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": "dora_scale"}
+        for factor in factors:
+            factor.mul_((max_norm / norm.clamp(min=max_norm)).sqrt())
 
 
 def kohya_tensors(
@@ -230,42 +214,10 @@ def kohya_tensors(
             yield from ((f"{key}.{end}", tensor) for end, tensor in _module_tensors(module))
 
 
-def module_key(name: str, part: str, family: Family, layers_per_block: int = 2) -> str:
-    """kohya's name of a module, such as lora_unet_mid_block_attentions_0_proj_in."""
-    if part == "unet":
-        path = sgm_path(name, layers_per_block) if family == "sdxl" else name
-        return "lora_unet_" + path.replace(".", "_")
-    prefix = f"lora_te{part[-1]}_" if family == "sdxl" else "lora_te_"
-    # transformers 5.6 dropped CLIPTextModel's inner `text_model`, which every reader of these files expects.
-    path = name if name.startswith("text_model.") else "text_model." + name
-    return prefix + path.replace(".", "_")
+_ENDS = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": "dora_scale"}
 
 
-def sgm_path(name: str, layers_per_block: int = 2) -> str:
-    """A diffusers U-Net module path in the numbering of Stability's own code, which SDXL files use."""
-    per = layers_per_block + 1
-    place, _, end = name.partition(".")
-    block, kind, index, *rest = (
-        [place, *end.split(".")] if place == "mid_block" else [place, *end.split(".")[1:]]
-    )
-    depth = 0 if place == "mid_block" else int(end.split(".")[0])
-    inner = [_SGM_RESNET.get(".".join(rest), ".".join(rest))] if kind == "resnets" else rest
-    column = {"resnets": "0", "attentions": "1"}.get(kind)
-    if block == "mid_block":
-        number = 2 * int(index) if kind == "resnets" else 1
-        return ".".join(["middle_block", str(number), *inner])
-    if kind == "downsamplers":
-        return f"input_blocks.{per * (depth + 1)}.0.op"
-    if kind == "upsamplers":
-        return f"output_blocks.{per * depth + per - 1}.2.conv"
-    if block == "down_blocks":
-        return ".".join([f"input_blocks.{per * depth + int(index) + 1}", str(column), *inner])
-    return ".".join([f"output_blocks.{per * depth + int(index)}", str(column), *inner])
-
-
-def _module_tensors(  # peft's layers declare none of this
-    module: Any,  # noqa: ANN401
-) -> Iterator[tuple[str, Tensor]]:
+def _module_tensors(module: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - peft's layers are untyped
     """Ends of keys and tensors of one peft layer: its factors, then alpha."""
     rank, scale = float(module.r[ADAPTER]), float(module.scaling[ADAPTER])
     # LoKr with both factors whole has no rank to divide by: every reader takes scale 1, peft alpha / rank.
@@ -277,5 +229,122 @@ def _module_tensors(  # peft's layers declare none of this
         tensor = getattr(store[ADAPTER], "weight", store[ADAPTER]).detach()
         if name == "lora_magnitude_vector":
             tensor = tensor.reshape(-1, *[1] * (module.get_base_layer().weight.dim() - 1))
-        yield _LORA.get(name, name), tensor * scale if whole and name == "lokr_w1" else tensor
+        yield _ENDS.get(name, name), tensor * scale if whole and name == "lokr_w1" else tensor
     yield "alpha", torch.tensor(rank if whole else scale * rank)
+
+
+# --- all weights ------------------------------------------------------------------------------------
+
+
+class FullModel(Trainable):
+    """DreamBooth fine-tuning (Ruiz 2022, arXiv:2208.12242): all of U-Net and text encoder(s) learns."""
+
+    suffix = ""  # saved as a diffusers folder
+
+    def __init__(self, base: Base, config: TrainConfig, trigger: str | None) -> None:
+        """Let the base model's own weights learn; the trigger is not needed here."""
+        self.base, self.config = base, config
+        self.parts = {"unet": base.unet} if config.train_unet else {}
+        if config.train_text_encoder:
+            self.parts |= dict(zip(("text_encoder", "text_encoder_2"), base.text_encoders, strict=False))
+        for model in self.parts.values():
+            model.requires_grad_(True)
+
+    def save(self, path: Path, facts: Mapping[str, str], dtype: torch.dtype) -> None:
+        """Write a diffusers folder, whole or not at all, with training.json in it. Raises DiskError."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        models = {"unet": self.base.unet, "vae": self.base.vae, "scheduler": self.base.scheduler}
+        models |= dict(zip(("text_encoder", "text_encoder_2"), self.base.text_encoders, strict=False))
+        with disk_faults(path):
+            for part, model in models.items():
+                saved = model if part == "scheduler" else copy.deepcopy(model).to(dtype)
+                saved.save_pretrained(temporary / part)
+            (temporary / "training.json").write_text(json.dumps(dict(facts), indent=1) + "\n", "utf-8")
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
+
+
+# --- one new word -----------------------------------------------------------------------------------
+
+
+class WordTokenizer:
+    """A CLIP tokenizer that reads one word as new tokens."""
+
+    def __init__(self, tokenizer: Any, word: str, ids: list[int]) -> None:  # noqa: ANN401 - transformers
+        """Wrap a tokenizer; where the word stands between characters other than letters it is `ids`."""
+        self.inner, self.ids = tokenizer, ids
+        self.word = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+        self.bos_token_id, self.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+        self.pad_token_id = tokenizer.pad_token_id
+
+    def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:  # noqa: ANN401 - transformers
+        """Token ids, without BOS and EOS."""
+        ids: list[int] = []
+        for i, part in enumerate(self.word.split(text)):
+            ids += [*(self.ids if i else []), *plain_ids(self.inner, part)]
+        return {"input_ids": ids}
+
+
+class WordEmbedding(nn.Module):
+    """A frozen token embedding (V, C) with rows (n, C) appended that learn."""
+
+    def __init__(self, frozen: nn.Embedding, start: Tensor) -> None:
+        """Append rows that begin as `start`, (n, C)."""
+        super().__init__()
+        self.frozen = frozen
+        self.rows = nn.Parameter(start.detach().clone().float())
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen rows, which transformers looks at for device and type."""
+        return self.frozen.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embed ids (B, T), those from V on by the new rows: (B, T, C)."""
+        size = self.frozen.num_embeddings
+        known = self.frozen(ids.clamp(max=size - 1))
+        new = self.rows[(ids - size).clamp(min=0)].to(known.dtype)
+        return torch.where((ids >= size).unsqueeze(-1), new, known)
+
+
+class Embedding(Trainable):
+    """Textual inversion (Gal 2022, arXiv:2208.01618): only the trigger word's own token embeddings learn."""
+
+    def __init__(self, base: Base, config: TrainConfig, trigger: str | None) -> None:
+        """Give the trigger word its own tokens; the models stay frozen.
+
+        Raises:
+            ConfigError: there is no trigger word.
+        """
+        if trigger is None:
+            raise ConfigError(
+                "method embedding learns the trigger word: run `dataprep run --trigger WORD` first"
+            )
+        self.config, self.parts, tokenizers = config, {}, []
+        for i, (encoder, tokenizer) in enumerate(zip(base.text_encoders, base.tokenizers, strict=True)):
+            inner = getattr(encoder, "text_model", encoder).embeddings
+            frozen = inner.token_embedding
+            start = frozen.weight[list(plain_ids(tokenizer, config.embedding_init or "object"))]  # (n, C)
+            rows = [j % len(start) for j in range(config.embedding_tokens)]
+            self.parts[f"embedding_{i + 1}"] = inner.token_embedding = WordEmbedding(frozen, start[rows])
+            ids = [frozen.num_embeddings + j for j in range(config.embedding_tokens)]
+            tokenizers.append(WordTokenizer(tokenizer, trigger, ids))
+        self.base = replace(base, tokenizers=tuple(tokenizers))
+
+    def groups(self) -> Groups:
+        """As ever, but a word's embedding has a natural length: decay would pull it to nothing."""
+        return [group | {"weight_decay": 0.0} for group in super().groups()]
+
+    def save(self, path: Path, facts: Mapping[str, str], dtype: torch.dtype) -> None:
+        """Write the word in the names that sd-scripts, A1111 and ComfyUI read. Raises DiskError."""
+        names = ("clip_l", "clip_g") if len(self.parts) == 2 else ("emb_params",)
+        rows = [rows.to("cpu", dtype) for rows in self.state().values()]
+        write_bytes(path, file_bytes(dict(zip(names, rows, strict=True)), facts))
+
+
+TRAINABLE: dict[str, type[Network] | type[FullModel] | type[Embedding]] = {
+    "network": Network,
+    "full": FullModel,
+    "embedding": Embedding,
+}

@@ -1,6 +1,7 @@
 """What is learned from: noise, timesteps, targets, loss; each one small function picked once from a table.
 
-B is the batch, (C, H, W) a latent; 1 - T timesteps run from nearly clean to nearly pure noise.
+B is the batch, (C, H, W) a latent; timesteps 0 .. T - 1 run from nearly clean to nearly pure noise, and
+alpha-bar (T,) falls from 1 to 0 along them.
 """
 
 from __future__ import annotations
@@ -24,11 +25,9 @@ MAX_SNR = 1000.0
 def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
     """Shift and scale sqrt(alpha-bar) so that the last timestep holds no signal and the first is unchanged.
 
-    Args:
-        alphas_cumprod: (T,), decreasing, in (0, 1).
     Source: Lin et al. 2023, arXiv:2305.08891, algorithm 1.
     """
-    root = alphas_cumprod.sqrt()
+    root = alphas_cumprod.sqrt()  # (T,)
     first, last = root[0].clone(), root[-1].clone()
     return ((root - last) * first / (first - last)) ** 2
 
@@ -53,15 +52,10 @@ def strength(most: float, random: bool, batch: int, draw: Generator) -> Tensor:
 
 
 def offset_noise(noise: Tensor, latents: Tensor, amount: Tensor, adaptive: float, draw: Generator) -> Tensor:
-    """Add one random value to each channel, so that brightness is learned too.
+    """Noise (B, C, H, W) with one random value added to each channel, so that brightness is learned too.
 
-    Args:
-        noise: (B, C, H, W).
-        latents: (B, C, H, W).
-        amount: strength, (B, 1, 1, 1).
-        adaptive: added to the strength times the channel's mean magnitude; the sum is not below 0.
-        draw: source of the values.
-    Source: Guttenberg 2023, crosslabs.org "Diffusion with offset noise"; adaptive as in sd-scripts.
+    `amount` (B, 1, 1, 1) is the strength; `adaptive` times the latent channel's mean magnitude is added to
+    it, and the sum is not below 0. Source: Guttenberg 2023, crosslabs.org; adaptive as in sd-scripts.
     """
     amount = amount.to(noise)
     if adaptive:
@@ -70,14 +64,10 @@ def offset_noise(noise: Tensor, latents: Tensor, amount: Tensor, adaptive: float
 
 
 def multires_noise(noise: Tensor, iterations: int, discount: float, draw: Generator) -> Tensor:
-    """Add ever coarser noise, each layer weighted by discount to its number, then scale to unit deviation.
+    """Noise (B, C, H, W) with ever coarser layers added, scaled to unit deviation.
 
-    Args:
-        noise: (B, C, H, W).
-        iterations: most layers; stops at a layer one latent cell high or wide.
-        discount: 0 to 1.
-        draw: source of layer sizes (each 2 to 4 times coarser) and values.
-    Source: Whitaker 2023, "Multi-resolution noise for diffusion model training".
+    Each layer is 2 to 4 times coarser than the one before and weighted by discount to its number; a layer one
+    latent cell high or wide is the last. Source: Whitaker 2023, "Multi-resolution noise".
     """
     b, c, height, width = noise.shape
     for i in range(iterations):
@@ -90,64 +80,57 @@ def multires_noise(noise: Tensor, iterations: int, discount: float, draw: Genera
     return noise / noise.std()
 
 
-# --- targets --------------------------------------------------------------------------------------
+# --- targets: of latents x, noise and each sample's level (B,) --------------------------------------
 
 
-def add_noise(latents: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
-    """sqrt(alpha-bar) x + sqrt(1 - alpha-bar) noise; alphas (B,) are the timesteps' alpha-bar."""
+def add_noise(x: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
+    """sqrt(alpha-bar) x + sqrt(1 - alpha-bar) noise."""
     a = alphas.view(-1, 1, 1, 1)
-    return a.sqrt() * latents + (1 - a).sqrt() * noise
+    return a.sqrt() * x + (1 - a).sqrt() * noise
 
 
-def add_noise_flow(latents: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
-    """(1 - sigma) x + sigma noise: the straight line of rectified flow; sigmas (B,) in 0 to 1."""
+def add_noise_flow(x: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
+    """(1 - sigma) x + sigma noise: the straight line of rectified flow, sigma in 0 to 1."""
     s = sigmas.view(-1, 1, 1, 1)
-    return (1 - s) * latents + s * noise
+    return (1 - s) * x + s * noise
 
 
-def eps_target(latents: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
+def eps_target(x: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
     """The noise itself."""
     return noise
 
 
-def v_target(latents: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
+def v_target(x: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
     """Velocity sqrt(alpha-bar) noise - sqrt(1 - alpha-bar) x. Salimans & Ho 2022, arXiv:2202.00512."""
     a = alphas.view(-1, 1, 1, 1)
-    return a.sqrt() * noise - (1 - a).sqrt() * latents
+    return a.sqrt() * noise - (1 - a).sqrt() * x
 
 
-def flow_target(latents: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
+def flow_target(x: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
     """noise - x, the line's constant direction. Source: Liu et al. 2022, arXiv:2209.03003."""
-    return noise - latents
+    return noise - x
 
 
-NOISED: dict[Prediction, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "eps": add_noise,
-    "v": add_noise,
-    "flow": add_noise_flow,
-}
-TARGETS: dict[Prediction, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "eps": eps_target,
-    "v": v_target,
-    "flow": flow_target,
-}
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+NOISED: dict[Prediction, Mix] = {"eps": add_noise, "v": add_noise, "flow": add_noise_flow}
+TARGETS: dict[Prediction, Mix] = {"eps": eps_target, "v": v_target, "flow": flow_target}
 
 
-# --- losses ---------------------------------------------------------------------------------------
+# --- losses: of each element; c (B, 1, 1, 1) is Huber's threshold ----------------------------------
 
 
 def l2(prediction: Tensor, target: Tensor, c: Tensor) -> Tensor:
-    """Squared error of each element; c is not used."""
+    """Squared error."""
     return (prediction - target) ** 2
 
 
 def l1(prediction: Tensor, target: Tensor, c: Tensor) -> Tensor:
-    """Absolute error of each element; c is not used."""
+    """Absolute error."""
     return (prediction - target).abs()
 
 
 def huber(prediction: Tensor, target: Tensor, c: Tensor) -> Tensor:
-    """2 c (sqrt(d^2 + c^2) - c): squared for errors under c (B, 1, 1, 1), linear above (pseudo-Huber)."""
+    """2 c (sqrt(d^2 + c^2) - c): squared for errors under c, linear above (pseudo-Huber)."""
     return 2 * c * (torch.sqrt((prediction - target) ** 2 + c**2) - c)
 
 
@@ -156,19 +139,15 @@ def smooth_l1(prediction: Tensor, target: Tensor, c: Tensor) -> Tensor:
     return 2 * (torch.sqrt((prediction - target) ** 2 + c**2) - c)
 
 
-LOSSES = {"l2": l2, "l1": l1, "huber": huber, "smooth_l1": smooth_l1}
+LOSSES: dict[str, Mix] = {"l2": l2, "l1": l1, "huber": huber, "smooth_l1": smooth_l1}
 
 
 def huber_thresholds(
     schedule: Literal["snr", "exponential", "constant"], c: float, scale: float, alphas_cumprod: Tensor
 ) -> Tensor:
-    """Huber threshold of each timestep, (T,).
+    """Huber threshold of each timestep, (T,): c at the noisiest end, all times `scale`.
 
-    Args:
-        schedule: snr: (1 - c) / (1 + sigma)^2 + c; exponential: c^(t / T); constant: c.
-        c: threshold at the noisiest end.
-        scale: factor on all.
-        alphas_cumprod: (T,).
+    snr: (1 - c) / (1 + sigma)^2 + c; exponential: c^(t / T); constant: c.
     Source: Khrapov et al. 2024, arXiv:2403.16728, in sd-scripts' form.
     """
     steps = len(alphas_cumprod)
@@ -180,37 +159,35 @@ def huber_thresholds(
     return ((1 - c) / (1 + sigmas) ** 2 + c) * scale
 
 
-def min_snr_weight(snr: Tensor, gamma: float, target: Prediction) -> Tensor:
-    """Min-SNR loss weight of each timestep.
+# --- weights: of each timestep, (T,) ---------------------------------------------------------------
 
-    Args:
-        snr: signal-to-noise ratio, (T,), > 0.
-        gamma: clamp, > 0; 5 in the paper.
-        target: for "eps" min(snr, gamma) / snr; for "v" the divisor is snr + 1.
-    Source: Hang et al. 2023, arXiv:2303.09556.
-    """
+
+def min_snr_weight(snr: Tensor, gamma: float, target: Prediction) -> Tensor:
+    """min(snr, gamma) / snr for "eps", / (snr + 1) for "v"; gamma 5 in Hang et al. 2023, arXiv:2303.09556."""
     return snr.clamp(max=gamma) / (snr + 1 if target == "v" else snr)
 
 
 def debiased_weight(snr: Tensor, target: Prediction) -> Tensor:
-    """1 / sqrt(snr) for "eps", 1 / (snr + 1) for "v"; (T,). Source: Yu et al. 2023, arXiv:2310.08442."""
+    """1 / sqrt(snr) for "eps", 1 / (snr + 1) for "v". Source: Yu et al. 2023, arXiv:2310.08442."""
     capped = snr.clamp(max=MAX_SNR)
     return 1 / (capped + 1) if target == "v" else 1 / capped.sqrt()
 
 
 def v_to_noise_weight(snr: Tensor) -> Tensor:
-    """SNR / (SNR + 1), (T,): a v loss then weighs timesteps as an eps loss does."""
+    """SNR / (SNR + 1): a v loss then weighs timesteps as an eps loss does."""
     capped = snr.clamp(max=MAX_SNR)
     return capped / (capped + 1)
 
 
 def timestep_weights(config: TrainConfig, target: Prediction, snr: Tensor) -> Tensor:
-    """The product of all weights that hang on the timestep alone, in sd-scripts' order, (T,).
+    """The product of all weights that hang on the timestep alone, in sd-scripts' order.
 
     Weights use the schedule's own SNR, not the one rescaled by zero_terminal_snr, as sd-scripts does: at the
-    last timestep the rescaled one is 0 and min-SNR would be 0/0.
+    last timestep the rescaled one is 0 and min-SNR would be 0/0. A flow model has no SNR to weigh by.
     """
     weights = torch.ones_like(snr)
+    if target == "flow":
+        return weights
     if config.min_snr_gamma:
         weights = weights * min_snr_weight(snr, config.min_snr_gamma, target)
     if config.scale_v_like_noise and target == "v":
@@ -227,11 +204,11 @@ def timestep_weights(config: TrainConfig, target: Prediction, snr: Tensor) -> Te
 
 @dataclass(frozen=True)
 class Noised:
-    """One batch as the U-Net sees it: its input (B, C, H, W), timesteps (B,), and what it should answer."""
+    """One batch as the U-Net sees it, and what it should answer."""
 
-    inputs: Tensor
-    timesteps: Tensor
-    answer: Tensor
+    inputs: Tensor  # (B, C, H, W)
+    timesteps: Tensor  # (B,)
+    answer: Tensor  # (B, C, H, W)
     thresholds: Tensor  # (B, 1, 1, 1)
     weights: Tensor  # (B,)
 
@@ -240,24 +217,13 @@ class Objective:
     """Noise, target and loss of one training run, chosen once from its settings."""
 
     def __init__(self, config: TrainConfig, target: Prediction, alphas_cumprod: Tensor) -> None:
-        """Tabulate everything that hangs on the timestep alone.
-
-        Args:
-            config: the settings.
-            target: what the U-Net predicts.
-            alphas_cumprod: the base model's schedule, (T,).
-        """
-        self.config = config
-        ratios = snr(alphas_cumprod)
-        self.weights = (
-            torch.ones_like(ratios) if target == "flow" else timestep_weights(config, target, ratios)
-        )
-        self.thresholds = huber_thresholds(
-            config.huber_schedule, config.huber_c, config.huber_scale, alphas_cumprod
-        )
+        """Tabulate everything that hangs on the timestep alone; alphas_cumprod (T,) is the base model's."""
+        self.config, steps = config, len(alphas_cumprod)
+        self.weights = timestep_weights(config, target, snr(alphas_cumprod))
+        huber = (config.huber_schedule, config.huber_c, config.huber_scale)
+        self.thresholds = huber_thresholds(*huber, alphas_cumprod)
         if config.zero_terminal_snr:
             alphas_cumprod = zero_terminal_snr(alphas_cumprod)
-        steps = len(alphas_cumprod)
         # Flow's sigma takes the place of alpha-bar: t / T, so that t = T - 1 is nearly pure noise.
         self.levels = (torch.arange(steps) + 1) / steps if target == "flow" else alphas_cumprod
         self.noised, self.target, self.loss = NOISED[target], TARGETS[target], LOSSES[config.loss]
@@ -271,19 +237,18 @@ class Objective:
             noise = offset_noise(noise, latents, amount, config.adaptive_noise, draw)
         if config.multires_iterations:
             noise = multires_noise(noise, config.multires_iterations, config.multires_discount, draw)
-        t = torch.randint(
-            config.min_timestep, min(config.max_timestep, len(self.levels)), (batch,), generator=draw
-        )
+        last = min(config.max_timestep, len(self.levels))
+        t = torch.randint(config.min_timestep, last, (batch,), generator=draw)
         mixed = noise
         if config.input_perturbation:
             extra = strength(config.input_perturbation, config.input_perturbation_random, batch, draw)
             mixed = noise + extra.to(noise) * randn(noise, draw)
-        levels, thresholds = self.levels[t].to(latents), self.thresholds[t].to(latents)
+        levels = self.levels[t].to(latents)
         return Noised(
             inputs=self.noised(latents, mixed, levels),
             timesteps=t.to(latents.device),
             answer=self.target(latents, noise, levels),
-            thresholds=thresholds.view(-1, 1, 1, 1),
+            thresholds=self.thresholds[t].to(latents).view(-1, 1, 1, 1),
             weights=self.weights[t].to(latents),
         )
 

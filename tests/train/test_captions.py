@@ -1,49 +1,22 @@
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from pathlib import Path
 
 import pytest
+import torch
 
-from dataprep.inference.text import clip_tokenizer
-from dataprep.train.captions import Moment, parse_weights, read_caption, token_ids
+from dataprep.inference.base import Base, load_base
+from dataprep.train.captions import Captions, Moment, read_caption
 from dataprep.train.config import TrainConfig
+from dataprep.train.data import Prepared
 
-GOLDEN = json.loads(
-    gzip.decompress((Path(__file__).parent.parent / "golden" / "clip_tokens.json.gz").read_bytes())
-)
 NOW = Moment(step=50, steps=100, epoch=1)
 
 
 def read(text: str | list[str], seed: int = 0, moment: Moment = NOW, **settings: object) -> str:
     lines = [text] if isinstance(text, str) else text
     return read_caption(lines, TrainConfig(**settings), moment, random.Random(seed))
-
-
-@pytest.mark.parametrize(
-    "case", GOLDEN["cases"], ids=lambda case: f"{case['max_token_length']}-{case['caption'][:12]}"
-)
-def test_token_ids_and_weights_equal_the_golden_ones(case: dict[str, object]) -> None:
-    chunks = int(case["max_token_length"] or 75) // 75
-    text = str(case["caption"])
-    assert token_ids(clip_tokenizer("eos"), text, chunks)[0] == case["sd"]
-    assert token_ids(clip_tokenizer("!"), text, chunks)[0] == case["sdxl2"]
-    ids, weights = token_ids(clip_tokenizer("eos"), text, chunks, weighted=True)
-    assert ids == case["sd_weighted_ids"]
-    middle = [weight for chunk in case["sd_weights"] for weight in chunk[1:-1]]
-    assert weights == pytest.approx([1.0, *middle, 1.0])
-
-
-def test_weights_nest_escape_and_run_to_the_end_where_unclosed() -> None:
-    found = dict(parse_weights(r"a (b:1.5) [c] ((d)) \(e\) (f"))
-    assert found["b"] == 1.5
-    assert found["c"] == pytest.approx(1 / 1.1)
-    assert found["d"] == pytest.approx(1.21)
-    assert found[" (e) "] == 1
-    assert found["f"] == pytest.approx(1.1)
-    assert parse_weights("") == [("", 1.0)]
 
 
 def test_untouched_captions_keep_even_the_separator_mark() -> None:
@@ -110,3 +83,41 @@ def test_the_same_seed_reads_the_same_caption() -> None:
     assert [read("a, b, c, d, e", s, **settings) for s in range(9)] == [
         read("a, b, c, d, e", s, **settings) for s in range(9)
     ]
+
+
+@pytest.fixture
+def base(base_path: Path) -> Base:
+    return load_base(base_path, "cpu", torch.float32)
+
+
+def test_what_is_remembered_equals_what_is_encoded(base: Base, prepared: Path) -> None:
+    data = Prepared(prepared, TrainConfig())
+    batch = data.batch([0, 1], torch.Generator().manual_seed(0))
+    live = Captions(base, TrainConfig(), 10).conditions(batch, 0, 0, 0)
+    frozen = Captions(base, TrainConfig(train_text_encoder=False), 10).conditions(batch, 0, 0, 0)
+    torch.testing.assert_close(frozen.context, live.context)
+    assert live.context.shape == (2, 77, 32)
+
+
+def test_the_text_encoder_learns_for_its_share_of_the_steps(base: Base) -> None:
+    assert Captions(base, TrainConfig(text_encoder_until=0.7), 100).until == 70
+    assert Captions(base, TrainConfig(train_text_encoder=False), 100).until == 0
+
+
+def test_long_captions_are_said_with_the_setting_that_reads_them(base: Base) -> None:
+    notes = Captions(base, TrainConfig(), 10).notes([["tag " * 100], ["short"], []])
+    assert notes == [
+        "3 captions, 1 empty; the longest: 100 tokens",
+        "1 captions are cut off after 75 tokens; token_length 150 reads more",
+    ]
+
+
+def test_captions_vary_by_batch_number_and_not_by_chance(base: Base, prepared: Path) -> None:
+    config = TrainConfig(shuffle=True, keep_tokens=0, train_text_encoder=False)
+    data = Prepared(prepared, config)
+    batch = data.batch([0], torch.Generator().manual_seed(0))
+    told = [
+        Captions(base, config, 10).conditions(batch, 0, 0, number).context for number in (1, 1, 2, 3, 4, 5)
+    ]
+    assert torch.equal(told[0], told[1])
+    assert any(not torch.equal(told[0], other) for other in told[2:])

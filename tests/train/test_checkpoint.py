@@ -11,6 +11,7 @@ from dataprep.train import checkpoint
 from dataprep.train.checkpoint import (
     Log,
     check_same_run,
+    diverged,
     latest_checkpoint,
     remove_checkpoints,
     save_checkpoint,
@@ -88,3 +89,25 @@ def test_a_log_that_cannot_be_written_waits_for_room(tmp_path: Path, monkeypatch
             log.add(step=step)
     log.close()
     assert len(log.path.read_text().splitlines()) == 102
+
+
+def test_divergence_names_step_images_and_what_to_try(tmp_path: Path) -> None:
+    text = str(diverged(tmp_path, 4, ("img/a.png",)))
+    assert "step 5" in text
+    assert "img/a.png" in text
+    assert "none saved yet" in text
+    assert "lower unet_rate" in text
+
+
+# TensorBoard's own protocol buffers warn of a later Python.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_reads_the_loss_of_each_step(tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = Log(tmp_path / "log" / "train.jsonl", tensorboard=True)
+    log.start(TrainConfig(), "x", 2)
+    for step in (1, 2):
+        log.add(step=step, loss=0.5 / step, smoothed=0.5)
+    log.close()
+    found = reader.EventAccumulator(str(tmp_path / "log"))
+    found.Reload()
+    assert [(event.step, event.value) for event in found.Scalars("loss")] == [(1, 0.5), (2, 0.25)]

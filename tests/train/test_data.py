@@ -4,13 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from dataprep.errors import InputError
 from dataprep.train.config import TrainConfig
-from dataprep.train.data import Prepared, reg_repeats, seed_of, size_conditions
+from dataprep.train.data import Prepared, default_prompts, reg_repeats, seed_of, size_conditions
 
 
 def rewrite(path: Path, **arrays: object) -> None:
@@ -88,68 +86,6 @@ def test_masks_come_at_latent_size_and_only_when_asked(tmp_path: Path, base_path
     assert masks[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_stale_latents_are_refused_by_name_with_the_command_that_mends_them(prepared: Path) -> None:
-    rewrite(first_latents(prepared), fingerprint=np.array("made of something else"))
-    with pytest.raises(InputError, match=r"1 stale \(img/2_sks girl/000_0064x0064_sd.npz\).*dataprep run"):
-        Prepared(prepared, TrainConfig())
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"latents": np.full((4, 8, 8), np.nan, np.float32)}, "not finite"),
-        ({"latents": np.zeros((4, 16, 16), np.float32)}, "another bucket"),
-    ],
-)
-def test_damaged_latents_are_refused(prepared: Path, change: dict[str, np.ndarray], message: str) -> None:
-    rewrite(first_latents(prepared), **change)
-    with pytest.raises(InputError, match=message):
-        Prepared(prepared, TrainConfig())
-
-
-def test_missing_truncated_and_pickled_latents_are_refused(prepared: Path) -> None:
-    path = first_latents(prepared)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="missing or unreadable"):
-        Prepared(prepared, TrainConfig())
-    np.savez(path, latents=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(InputError, match="missing or unreadable"):
-        Prepared(prepared, TrainConfig())
-    path.unlink()
-    with pytest.raises(InputError, match="missing or unreadable"):
-        Prepared(prepared, TrainConfig())
-
-
-def test_flip_without_mirrored_latents_names_both_ways_out(tmp_path: Path, base_path: Path) -> None:
-    from tiny import prepare_folder
-
-    prepared = prepare_folder(tmp_path, base_path, flip=False)
-    Prepared(prepared, TrainConfig())
-    with pytest.raises(InputError, match=r"latents.flip = true"):
-        Prepared(prepared, TrainConfig(flip=True))
-
-
-def test_edited_caption_files_are_what_is_trained(prepared: Path) -> None:
-    path = prepared / "img" / "2_sks girl" / "000.txt"
-    path.write_text("\ufeffsks girl, by hand\n", "utf-8")
-    data = Prepared(prepared, TrainConfig())
-    assert data.images[0].lines == ("sks girl, by hand",)
-    assert "1 caption files were edited" in data.notes[0]
-    path.unlink()
-    with pytest.raises(InputError, match=r"000\.txt"):
-        Prepared(prepared, TrainConfig())
-
-
-def test_a_folder_without_manifest_or_columns_is_refused(tmp_path: Path, prepared: Path) -> None:
-    with pytest.raises(InputError, match="not a prepared folder"):
-        Prepared(tmp_path, TrainConfig())
-    table = pq.read_table(prepared / "manifest.parquet")
-    pq.write_table(table.drop_columns(["latents_key"]), prepared / "manifest.parquet")
-    with pytest.raises(InputError, match="no column latents_key"):
-        Prepared(prepared, TrainConfig())
-
-
 def test_reg_images_can_be_left_out(prepared: Path) -> None:
     data = Prepared(prepared, TrainConfig(use_reg=False))
     assert not any(image.reg for image in data.images)
@@ -174,3 +110,12 @@ def test_size_conditions_are_the_true_crop_and_mirror_it() -> None:
 def test_seeds_differ_by_purpose_and_are_the_same_in_every_process() -> None:
     assert seed_of(1, "order", 2) == seed_of(1, "order", 2) != seed_of(1, "step", 2)
     assert seed_of(42, "step", 0) == 4133976617092992125
+
+
+def test_default_prompts_come_with_and_without_the_trigger(prepared: Path) -> None:
+    prompts = default_prompts(Prepared(prepared, TrainConfig()))
+    assert prompts[:2] == (
+        "sks girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
+        "girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
+    )
+    assert len(prompts) == 4

@@ -14,8 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from dataprep.errors import ConfigError, DiskError, InputError, UserError
+from dataprep.inference.base import load_base
+from dataprep.train.captions import Captions
 from dataprep.train.config import TrainConfig
-from dataprep.train.loop import Progress, train
+from dataprep.train.data import Prepared
+from dataprep.train.loop import Progress, start_notes, train
 
 SHORT: dict[str, Any] = {
     "steps": 6,
@@ -265,8 +268,6 @@ def test_zero_terminal_snr_is_refused_for_a_noise_predicting_model(prepared: Pat
 def test_frozen_text_encoders_are_asked_once_for_each_caption(
     prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataprep.train.conditions import Captions
-
     asked: list[str] = []
     original = Captions._encode
     monkeypatch.setattr(Captions, "_encode", lambda self, texts: asked.extend(texts) or original(self, texts))
@@ -307,3 +308,13 @@ def test_settings_that_go_together_train_and_resume(prepared: Path, settings: di
     (prepared / "model" / "checkpoints" / "step-00000004.pt").unlink()
     resumed = load_file(run(prepared, resume=True, **settings))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_the_start_says_the_arithmetic_and_what_is_odd(prepared: Path, base_path: Path) -> None:
+    config = TrainConfig(use_reg=True, batch_size=16, precision="bf16")
+    data = Prepared(prepared, config)
+    notes = start_notes(data, Captions(load_base(base_path, "cpu", torch.float32), config, 6), 6, "cpu")
+    assert "5 images, 10 with repeats; 3 regularization images, 10 with repeats" in notes
+    assert "2 buckets, 2 batches of up to 16 an epoch; 6 steps, 3 epochs" in notes
+    assert "buckets that never fill a batch of 16: 64x64, 64x128" in notes
+    assert any("float32 is used" in note for note in notes)

@@ -1,9 +1,13 @@
-"""The 25 U-Net blocks that per-block settings name: IN00 .. IN11, MID, OUT00 .. OUT11, in kohya's order."""
+"""How LoRA files name parts of a model: kohya's keys, Stability's numbering for SDXL, the 25 U-Net blocks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dataprep.inference.base import Family
 
 BLOCKS = (*(f"IN{i:02d}" for i in range(12)), "MID", *(f"OUT{i:02d}" for i in range(12)))
 
@@ -49,3 +53,44 @@ def block_of(module: str, layers_per_block: int = 2) -> str | None:
     if found := re.match(r"up_blocks\.(\d+)\.upsamplers\.", module):
         return f"OUT{per * int(found[1]) + per - 1:02d}"
     return "IN00" if module.startswith("conv_in") else None
+
+
+_SGM_RESNET = {
+    "conv1": "in_layers.2",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
+
+
+def module_key(name: str, part: str, family: Family, layers_per_block: int = 2) -> str:
+    """kohya's name of a module, such as lora_unet_mid_block_attentions_0_proj_in."""
+    if part == "unet":
+        path = sgm_path(name, layers_per_block) if family == "sdxl" else name
+        return "lora_unet_" + path.replace(".", "_")
+    prefix = f"lora_te{part[-1]}_" if family == "sdxl" else "lora_te_"
+    # transformers 5.6 dropped CLIPTextModel's inner `text_model`, which every reader of these files expects.
+    path = name if name.startswith("text_model.") else "text_model." + name
+    return prefix + path.replace(".", "_")
+
+
+def sgm_path(name: str, layers_per_block: int = 2) -> str:
+    """A diffusers U-Net module path in the numbering of Stability's own code, which SDXL files use."""
+    per = layers_per_block + 1
+    place, _, end = name.partition(".")
+    block, kind, index, *rest = (
+        [place, *end.split(".")] if place == "mid_block" else [place, *end.split(".")[1:]]
+    )
+    depth = 0 if place == "mid_block" else int(end.split(".")[0])
+    inner = [_SGM_RESNET.get(".".join(rest), ".".join(rest))] if kind == "resnets" else rest
+    column = {"resnets": "0", "attentions": "1"}.get(kind)
+    if block == "mid_block":
+        number = 2 * int(index) if kind == "resnets" else 1
+        return ".".join(["middle_block", str(number), *inner])
+    if kind == "downsamplers":
+        return f"input_blocks.{per * (depth + 1)}.0.op"
+    if kind == "upsamplers":
+        return f"output_blocks.{per * depth + per - 1}.2.conv"
+    if block == "down_blocks":
+        return ".".join([f"input_blocks.{per * depth + int(index) + 1}", str(column), *inner])
+    return ".".join([f"output_blocks.{per * depth + int(index)}", str(column), *inner])

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from dataprep.errors import ModelError
 from dataprep.inference.base import Base
+from dataprep.lora_names import module_key
 from dataprep.train.config import TrainConfig
-from dataprep.train.network import Size, module_key, text_plan, unet_plan
+from dataprep.train.network import Size, text_plan, unet_plan
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from dataprep.errors import ModelError
+from dataprep.extract import extract
 from dataprep.inference.base import load_base
-from dataprep.train.apply import applied
+from dataprep.inference.lora import applied
 from dataprep.train.config import TrainConfig
-from dataprep.train.extract import extract
 
 
 @pytest.mark.parametrize("network", ["lora", "locon"])

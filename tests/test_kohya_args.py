@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dataprep.errors import ConfigError
+from dataprep.kohya_args import RENAMED, translate
 from dataprep.train.config import TrainConfig, load_config
-from dataprep.train.kohya_args import RENAMED, translate
 
 FILE = """
 [model]

@@ -7,7 +7,7 @@ import torch
 
 from dataprep.errors import ModelError
 from dataprep.inference.base import Base, load_base
-from dataprep.train.apply import applied, delta
+from dataprep.inference.lora import applied, delta
 
 
 @pytest.fixture

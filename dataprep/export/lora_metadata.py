@@ -31,6 +31,7 @@ ARCHITECTURES: dict[tuple[Family, bool], str] = {
     ("sdxl", False): "stable-diffusion-xl-v1-base",
     ("sdxl", True): "stable-diffusion-xl-v1-base",
 }
+VERSIONS: dict[Family, str] = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 KINDS = {"network": "/lora", "full": "", "embedding": "/textual-inversion"}
 OPTIMIZERS = {
     "adamw": "torch.optim.adamw.AdamW",
@@ -73,7 +74,6 @@ def training_metadata(config: TrainConfig, base: Base, data: Prepared, run: Run)
 
 def _run_values(config: TrainConfig, base: Base, data: Prepared, run: Run) -> dict[str, object]:
     args = ",".join(f"{name}={value}" for name, value in config.optimizer_args.items())
-    versions = {"sd1": "sd_v1", "sd2": "sd_v2_v" if run.target == "v" else "sd_v2", "sdxl": "sdxl_base_v1-0"}
     return {
         "session_id": str(int(hashlib.sha256(f"{run.started}{run.name}".encode()).hexdigest()[:8], 16)),
         "training_started_at": run.started,
@@ -94,7 +94,8 @@ def _run_values(config: TrainConfig, base: Base, data: Prepared, run: Run) -> di
         "mixed_precision": "no" if config.precision == "fp32" else config.precision,
         "full_fp16": False,
         "v2": base.family == "sd2",
-        "base_model_version": versions[base.family],
+        "base_model_version": VERSIONS[base.family]
+        + ("_v" if (base.family, run.target) == ("sd2", "v") else ""),
         "sd_model_name": base.path.name,
         **_base_hashes(base, data),
         "cache_latents": True,
@@ -130,6 +131,13 @@ def _base_hashes(base: Base, data: Prepared) -> dict[str, object]:
     if recorded.get("sha256") and Path(recorded.get("path") or "").name == base.path.name:
         hashes["new_sd_model_hash"] = recorded["sha256"]
     return hashes
+
+
+def extracted_metadata(config: TrainConfig, base: Base, name: str) -> dict[str, str]:
+    """What a LoRA says of itself that was not trained but taken from a fine-tuned model."""
+    values = {"output_name": name, "base_model_version": VERSIONS[base.family], "v2": base.family == "sd2"}
+    values |= {"sd_model_name": base.path.name} | _network_values(config)
+    return {f"ss_{name}": str(value) for name, value in values.items()}
 
 
 def _network_values(config: TrainConfig) -> dict[str, object]:

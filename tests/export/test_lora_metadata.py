@@ -9,14 +9,29 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from dataprep.export.lora_metadata import (
+    Run,
+    bucket_info,
+    file_bytes,
+    modelspec,
+    tag_frequency,
+    training_metadata,
+)
 from dataprep.inference.base import load_base
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Prepared
-from dataprep.train.metadata import Run, bucket_info, file_bytes, modelspec, tag_frequency, training_metadata
 
 GOLDEN = json.loads(
     gzip.decompress((Path(__file__).parent.parent / "golden" / "lora_metadata.json.gz").read_bytes())
 )
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, base_path: Path) -> Path:
+    """A prepared folder: 5 images x 2 and 3 regularization images in two buckets."""
+    from tiny import prepare_folder
+
+    return prepare_folder(tmp_path / "set", base_path)
 
 
 @pytest.fixture

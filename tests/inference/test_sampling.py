@@ -8,9 +8,9 @@ import torch
 
 from dataprep.errors import ConfigError
 from dataprep.inference.base import Base, load_base
+from dataprep.inference.sampling import Prompt, Sampler, make_scheduler, parse_prompt, sample_images
 from dataprep.train.config import TrainConfig
 from dataprep.train.network import Network
-from dataprep.train.sample import Prompt, Sampler, make_scheduler, parse_prompt, sample_images
 
 
 @pytest.fixture

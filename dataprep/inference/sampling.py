@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from dataprep.errors import ConfigError
-from dataprep.inference.base import Base, Conditioning
+from dataprep.inference.base import CHUNK, Base, Conditioning
+from dataprep.inference.tokens import plain_ids, token_ids
 from dataprep.inference.torch_compat import prepare_torch
-from dataprep.train.captions import CHUNK, plain_ids, token_ids
 
 OPTIONS = {"w": "width", "h": "height", "s": "steps", "l": "scale", "d": "seed", "n": "negative"}
 BATCH = 8  # pictures drawn at once; a CPU gains nothing above
@@ -242,7 +242,7 @@ def sample_images(
         ModelError: the file is no LoRA, or of another family.
         ConfigError: a prompt's options.
     """
-    from dataprep.train.apply import applied
+    from dataprep.inference.lora import applied
 
     orders = [parse_prompt(prompt) for prompt in prompts]
     with applied(lora, base, multiplier):

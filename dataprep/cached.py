@@ -1,0 +1,114 @@
+"""What a run left for training, read and checked: manifest, caption files, cached latents; never a picture.
+
+Owns one decision: which latents are too stale to train on.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataprep.errors import InputError
+
+_COLUMNS = """id sha256 role state caption repeats folder bucket_width bucket_height box width height
+image_file caption_file latents_file latents_key"""
+COLUMNS = _COLUMNS.split()
+Arrays = dict[str, np.ndarray]  # of one latents file
+
+
+def read_manifest(directory: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The columns that a trainer needs, and what the run noted beside them. Raises InputError."""
+    path = directory / "manifest.parquet"
+    if not path.is_file():
+        raise InputError(
+            f"{directory}: no manifest.parquet: not a prepared folder; `dataprep run RAW` makes one"
+        )
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    missing = [name for name in COLUMNS if name not in table.schema.names]
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}; run `dataprep run` to the end (without --until)"
+        )
+    return table.select(COLUMNS), json.loads((table.schema.metadata or {}).get(b"dataprep", b"{}"))
+
+
+def read_captions(directory: Path, rows: list[dict[str, Any]], notes: list[str]) -> list[tuple[str, ...]]:
+    """Each row's caption lines from its .txt file, which people edit; the manifest's is only compared.
+
+    Raises:
+        InputError: a file is missing or not UTF-8.
+    """
+    texts, missing, edited = [], [], 0
+    for row in rows:
+        path, text = directory / (row["caption_file"] or ""), ""
+        try:
+            text = path.read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8; save it as UTF-8") from error
+        except OSError:
+            missing.append(str(row["caption_file"] or row["image_file"]))
+        texts.append(tuple(line.strip() for line in text.splitlines() if line.strip()))
+        edited += text.strip() != (row["caption"] or "").strip()
+    if missing:
+        raise InputError(
+            f"{directory}: {len(missing)} images have no caption file: {', '.join(missing[:5])}; "
+            "`dataprep run` writes them (an image without words has an empty line in its file)"
+        )
+    if edited:
+        notes.append(f"{edited} caption files were edited since the last run; the files are what is trained")
+    return texts
+
+
+def read_latents(directory: Path, rows: list[dict[str, Any]], flip: bool) -> list[Arrays]:
+    """Each row's cached arrays: finite, of the bucket's size, made from what the manifest says.
+
+    Raises:
+        InputError: with how many are wrong in which way, and the command that mends them.
+    """
+    wrong: dict[str, list[str]] = defaultdict(list)
+    arrays = []
+    for row in rows:
+        found, reason = _read_one(directory, row, flip)
+        arrays.append(found)
+        if reason:
+            wrong[reason].append(row["latents_file"] or row["image_file"])
+    if wrong:
+        kinds = "; ".join(f"{len(names)} {why} ({', '.join(names[:3])})" for why, names in wrong.items())
+        raise InputError(
+            f"{directory}: latents do not match the manifest: {kinds}. "
+            f"Run `dataprep run RAW --out {directory}` again: it encodes only what changed"
+        )
+    return arrays
+
+
+def _read_one(directory: Path, row: dict[str, Any], flip: bool) -> tuple[Arrays, str | None]:
+    """One image's cached arrays, and what is wrong with them or None."""
+    wanted = ["latents", "fingerprint", "original_size", "crop_ltrb"]
+    wanted += ["latents_flipped"] if flip else []
+    path = directory / (row["latents_file"] or "")
+    try:
+        # Opened here: np.load leaves the file open when it is no archive.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            found = {name: file[name] for name in [*wanted, "alpha_mask"] if name in file}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}, "missing or unreadable"
+    absent = [name for name in wanted if name not in found]
+    if absent == ["latents_flipped"]:
+        return found, "without mirrored latents (set latents.flip = true, or flip = false here)"
+    if absent:
+        return found, f"without {', '.join(absent)}"
+    if str(found["fingerprint"]) != row["latents_key"]:
+        return found, "stale"
+    if found["latents"].shape[1:] != (row["bucket_height"] // 8, row["bucket_width"] // 8):
+        return found, "of another bucket's size"
+    return found, None if np.isfinite(found["latents"]).all() else "with values that are not finite"

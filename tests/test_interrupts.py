@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from dataprep.interrupts import interruptible
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_interrupts() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible() as asked:  # noqa: PT012
+        assert not asked.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.wait(1)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
