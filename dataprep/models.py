@@ -160,6 +160,23 @@ def resolve(models: str, kind: str) -> Model:
     return find(kind, family(models).models[kind])
 
 
+def fetch(name: str) -> list[Model]:
+    """The models that a name means, found or fetched: a family's, or the known ones of this name.
+
+    Args:
+        name: such as "sd15", "sd15, tagger=MODEL", "wd-eva02-large-v3" or "clip=ViT-B-32/openai".
+    Raises:
+        ModelError: nothing is known by this name, or it can be neither found nor fetched.
+    """
+    kind, equals, wanted = (part.strip() for part in name.partition("="))
+    if kind in KINDS and equals:
+        return [find(kind, wanted)]
+    known = [kind for kind in KINDS if name in pins(kind)]
+    if known and name not in families():
+        return [find(kind, name) for kind in known]
+    return [resolve(name, kind) for kind in KINDS]
+
+
 def find(kind: str, name: str) -> Model:
     """A model by its name in pins.toml, by a local path, or by `owner/repository`.
 

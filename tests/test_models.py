@@ -6,7 +6,18 @@ import pytest
 
 from dataprep import models
 from dataprep.errors import ModelError
-from dataprep.models import KINDS, facts, families, family, find, list_text, pins, resolve, verify_text
+from dataprep.models import (
+    KINDS,
+    facts,
+    families,
+    family,
+    fetch,
+    find,
+    list_text,
+    pins,
+    resolve,
+    verify_text,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -220,3 +231,14 @@ def test_assets_are_found_in_a_wheel_before_a_checkout(
     assert models.assets() == tmp_path / "models"
     put(package / "_models", ("pins.toml",))
     assert models.assets() == package / "_models"
+
+
+def test_one_model_is_fetched_by_its_name_or_by_kind(local: Path, tmp_path: Path) -> None:
+    put(local / "wd-eva02-large-v3")
+    (model,) = fetch("wd-eva02-large-v3")
+    assert (model.kind, model.path) == ("tagger", local / "wd-eva02-large-v3")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.onnx").write_bytes(b"x")
+    (mine,) = fetch(f"tagger={tmp_path / 'mine'}")
+    assert (mine.kind, mine.path) == ("tagger", tmp_path / "mine")
+    assert [one.kind for one in fetch("miniature")] == list(KINDS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -134,6 +134,23 @@ def load_base(path: Path, device: str, dtype: torch.dtype) -> Base:
     return base
 
 
+def load_text_encoders(path: Path, device: str, dtype: torch.dtype) -> Base:
+    """A base model without its U-Net and VAE, where it is a folder; those of a single file are let go.
+
+    Args:
+        path: as for `load_base`.
+        device: torch device name.
+        dtype: of the text encoders.
+    Raises:
+        ModelError: as `load_base`.
+    """
+    prepare_torch()
+    base = _from_folder(path, dtype, texts_only=True) if path.is_dir() else load_base(path, "cpu", dtype)
+    for model in base.text_encoders:
+        model.to(device=device).eval().requires_grad_(False)
+    return replace(base, unet=None, vae=None)
+
+
 def _refusal(path: Path) -> ModelError:
     if not path.exists():
         return ModelError(f"{path}: no such base model; wanted a diffusers folder or a .safetensors file")
@@ -145,7 +162,7 @@ def _refusal(path: Path) -> ModelError:
     return ModelError(f"{path}: not a base model; wanted a diffusers folder or a .safetensors file")
 
 
-def _from_folder(path: Path, dtype: torch.dtype) -> Base:
+def _from_folder(path: Path, dtype: torch.dtype, *, texts_only: bool = False) -> Base:
     import diffusers
     import transformers
 
@@ -170,7 +187,8 @@ def _from_folder(path: Path, dtype: torch.dtype) -> Base:
     encoders = [part(transformers.CLIPTextModel, "text_encoder")]
     if family == "sdxl":
         encoders.append(part(transformers.CLIPTextModelWithProjection, "text_encoder_2"))
-    unet, vae = part(diffusers.UNet2DConditionModel, "unet"), part(diffusers.AutoencoderKL, "vae")
+    unet = None if texts_only else part(diffusers.UNet2DConditionModel, "unet")
+    vae = None if texts_only else part(diffusers.AutoencoderKL, "vae")
     scheduler, prediction = _scheduler(path)
     return Base(family, path, unet, tuple(encoders), _tokenizers(path, family), vae, scheduler, prediction)
 

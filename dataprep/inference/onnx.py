@@ -129,7 +129,7 @@ def _session(path: Path, device: str, threads: int) -> Any:  # noqa: ANN401 - on
             f"{path}: not a usable ONNX file ({reason}); delete it and fetch it again"
         ) from error
     used = session.get_providers()[0]
-    log.info("%s runs on %s", path.name, used)
+    log.info("%s/%s runs on %s", path.parent.name, path.name, used)
     if device.startswith("cuda") and used != "CUDAExecutionProvider":
         log.warning("%s: CUDA was asked for, but ONNX Runtime could not start it; %s runs", path.name, used)
     return session

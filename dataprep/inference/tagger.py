@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -59,6 +59,8 @@ class Labels:
     tags: tuple[str, ...]  # final spelling
     categories: tuple[str, ...]
     thresholds: Mapping[str, float]  # per tag, where the model ships them
+    category_thresholds: Mapping[str, float] = field(default_factory=dict)  # the same per category
+    base_rates: Mapping[str, float] = field(default_factory=dict)  # share of the training pictures, 0..1
 
 
 class Tagger:
@@ -76,10 +78,10 @@ class Tagger:
         Args:
             image: RGB; transparency is already resolved.
         """
-        square = squared(image, self.size_px, self.convention.pad)
-        array = np.asarray(square, dtype=np.float32)  # (H, W, C)
+        pixels = squared(image, self.size_px, self.convention.pad)  # (H, W, C)
         if self.convention.channels == "BGR":
-            array = array[:, :, ::-1]
+            pixels = np.ascontiguousarray(pixels[:, :, ::-1])  # while a pixel is three bytes, not twelve
+        array = pixels.astype(np.float32)
         if (self.convention.scale, self.convention.shift) != (1.0, 0.0):
             array = array * np.float32(self.convention.scale) + np.float32(self.convention.shift)
         if self.convention.layout == "NCHW":
@@ -123,24 +125,29 @@ class Tagger:
         return np.clip(scores, 0, 1)
 
 
-def squared(image: Image.Image, size_px: int, pad: int) -> Image.Image:
+def squared(image: Image.Image, size_px: int, pad: int) -> NDArray[np.uint8]:
     """The picture, padded to a square around its centre and scaled to `size_px`, as WD taggers learned.
 
     A square of `size_px` or more is averaged (cv2.INTER_AREA), a smaller one enlarged with Lanczos.
+
+    Returns:
+        Shape (size_px, size_px, 3), RGB.
     Source: kohya-ss/sd-scripts, the tagger most sets are made with; the model cards' own demo uses bicubic.
     """
-    side = max(image.size)
-    if image.size != (side, side):
-        square = Image.new("RGB", (side, side), (pad, pad, pad))
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        image = square
-    if side == size_px:
-        return image
-    if side < size_px:
-        return image.resize((size_px, size_px), Image.Resampling.LANCZOS)
     import cv2
 
-    return Image.fromarray(cv2.resize(np.asarray(image), (size_px, size_px), interpolation=cv2.INTER_AREA))
+    pixels = np.asarray(image)
+    side = max(image.size)
+    across, down = side - image.width, side - image.height
+    if across or down:
+        edges = (down // 2, down - down // 2, across // 2, across - across // 2)
+        pixels = cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_CONSTANT, value=(pad, pad, pad))
+    if side < size_px:
+        small = Image.fromarray(pixels)
+        pixels = np.asarray(small.resize((size_px, size_px), Image.Resampling.LANCZOS))
+    elif side > size_px:
+        pixels = cv2.resize(pixels, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def open_tagger(folder: Path, facts: Mapping[str, Any], device: str = "cpu", threads: int = 0) -> Tagger:
@@ -158,12 +165,13 @@ def open_tagger(folder: Path, facts: Mapping[str, Any], device: str = "cpu", thr
     graph = open_graph(_onnx_file(folder), device, threads)
     convention = _convention(folder, facts, graph)
     rows, columns = _sides(graph, convention)
+    stated = _own_config(folder, labels)
     if graph.classes is not None and graph.classes != len(labels.tags):
         raise ModelError(
             f"{graph.path}: gives {graph.classes} numbers, its list of tags has {len(labels.tags)}; the "
             "two files are not of the same model"
         )
-    size = int(facts.get("size", rows or 0)) or rows
+    size = int(facts.get("size", 0)) or rows or stated
     if size is None or (rows is not None and (rows != size or columns != size)):
         raise ModelError(
             f"{graph.path}: takes {rows}x{columns} px; wanted a square of {size or 'a stated size'}"
@@ -184,7 +192,7 @@ def _onnx_file(folder: Path) -> Path:
 
 def _convention(folder: Path, facts: Mapping[str, Any], graph: Graph) -> Convention:
     """The input convention: pins.toml's format, else by the list of tags that lies beside the network."""
-    listed = "wd" if _tag_list(folder).suffix == ".csv" else "deepdanbooru"
+    listed = "wd" if _says_categories(_tag_list(folder)) else "deepdanbooru"
     name = str(graph.notes.get("format") or facts.get("format") or listed)
     if name not in CONVENTIONS:
         raise ModelError(f"{graph.path}: format {name!r} is unknown; known are {', '.join(CONVENTIONS)}")
@@ -192,6 +200,26 @@ def _convention(folder: Path, facts: Mapping[str, Any], graph: Graph) -> Convent
     if "logits" in facts:
         convention = replace(convention, logits=bool(facts["logits"]))
     return convention
+
+
+def _own_config(folder: Path, labels: Labels) -> int | None:
+    """Side of the input, px, as `config.json` beside the network says; None if it doesn't.
+
+    Raises:
+        ModelError: it speaks of another number of tags.
+    """
+    path = (folder.parent if folder.is_file() else folder) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        classes, sides = config.get("num_classes"), config.get("pretrained_cfg", {}).get("input_size")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if isinstance(classes, int) and classes != len(labels.tags):
+        raise ModelError(
+            f"{path}: speaks of {classes} tags, the list beside it has {len(labels.tags)}; the two files are "
+            "not of the same model"
+        )
+    return int(sides[-1]) if isinstance(sides, list) and sides else None
 
 
 def _sides(graph: Graph, convention: Convention) -> tuple[int | None, int | None]:
@@ -223,36 +251,68 @@ def read_labels(folder: Path) -> Labels:
     path = _tag_list(folder)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return _csv_labels(text) if path.suffix == ".csv" else _text_labels(text, path.parent)
+        labels = _csv_labels(text) if path.suffix == ".csv" else _text_labels(text, path.parent)
+        return _with_tables(labels, path.parent)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: cannot be read as a list of tags: {error!r}") from error
 
 
+def _says_categories(path: Path) -> bool:
+    """Whether a list of tags has danbooru's categories, as WD's has and DeepDanbooru's has not."""
+    if path.suffix != ".csv":
+        return False
+    with path.open(encoding="utf-8-sig") as file:
+        return "category" in file.readline().strip().split(",")
+
+
 def _csv_labels(text: str) -> Labels:
     rows = list(csv.DictReader(text.splitlines()))
-    tags = tuple(label_spelling(row["name"]) for row in rows)
-    categories = tuple(CATEGORIES.get(int(row["category"]), GENERAL) for row in rows)
+    column = next((name for name in ("name", "tag", "tag_name") if rows and name in rows[0]), "name")
+    names = [row[column] for row in rows]
+    tags = tuple(label_spelling(name) for name in names)
+    categories = tuple(
+        CATEGORIES.get(int(row["category"]), GENERAL) if "category" in row else _category(name)
+        for name, row in zip(names, rows, strict=True)
+    )
     # "best_threshold" is the column that models with calibrated thresholds ship
     own = {
         tag: float(value)
         for tag, row in zip(tags, rows, strict=True)
         if (value := row.get("best_threshold") or row.get("threshold"))
     }
-    return Labels(tags, categories, own)
+    counts = [int(row.get("count") or 0) for row in rows]
+    return Labels(tags, categories, own, base_rates=_base_rates(tags, categories, counts))
+
+
+def _base_rates(tags: Sequence[str], categories: Sequence[str], counts: Sequence[int]) -> dict[str, float]:
+    # Every picture has exactly one rating, so the ratings' counts add up to the number of pictures.
+    pictures = sum(count for count, category in zip(counts, categories, strict=True) if category == RATING)
+    if pictures == 0:
+        return {}
+    return {tag: min(1.0, count / pictures) for tag, count in zip(tags, counts, strict=True)}
+
+
+def _category(name: str, characters: Collection[str] = ()) -> str:
+    return RATING if name.startswith("rating:") else CHARACTER if name in characters else GENERAL
 
 
 def _text_labels(text: str, folder: Path) -> Labels:
     names = [line.strip() for line in text.splitlines() if line.strip()]
     characters = folder / "tags-character.txt"
     known = set(characters.read_text(encoding="utf-8").split()) if characters.is_file() else set()
-    categories = tuple(
-        RATING if name.startswith("rating:") else CHARACTER if name in known else GENERAL for name in names
-    )
-    return Labels(tuple(label_spelling(name) for name in names), categories, _json_thresholds(folder))
+    categories = tuple(_category(name, known) for name in names)
+    return Labels(tuple(label_spelling(name) for name in names), categories, {})
 
 
-def _json_thresholds(folder: Path) -> dict[str, float]:
-    path = folder / "thresholds.json"
-    if not path.is_file():
-        return {}
-    return {label_spelling(tag): float(value) for tag, value in json.loads(path.read_text("utf-8")).items()}
+def _with_tables(labels: Labels, folder: Path) -> Labels:
+    """With `thresholds.json` (tag: number) and `thresholds.csv` (name, threshold; of tags or categories)."""
+    given: dict[str, float] = {}
+    if (folder / "thresholds.json").is_file():
+        table = json.loads((folder / "thresholds.json").read_text(encoding="utf-8"))
+        given |= {str(name): float(value) for name, value in table.items()}
+    if (folder / "thresholds.csv").is_file():
+        with (folder / "thresholds.csv").open(encoding="utf-8-sig", newline="") as file:
+            given |= {row.get("name") or row["tag"]: float(row["threshold"]) for row in csv.DictReader(file)}
+    of_categories = {name: value for name, value in given.items() if name in CATEGORIES.values()}
+    per_tag = {label_spelling(name): value for name, value in given.items() if name not in of_categories}
+    return replace(labels, thresholds={**labels.thresholds, **per_tag}, category_thresholds=of_categories)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +22,9 @@ Pad = Literal["eos", "!"]
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY_SIZE = 49408
+BOS_ID, EOS_ID = VOCABULARY_SIZE - 2, VOCABULARY_SIZE - 1
 TOKENS = 77  # positions of CLIP's text model, BOS and EOS included
+_SPANS = (("!", "~"), ("¡", "¬"), ("®", "ÿ"))  # bytes that stand for themselves in CLIP's tokens
 # CLIP reads this many merges; the file holds more, which would shift every later id.
 MERGES = 49152 - 256 - 2
 
@@ -74,9 +77,33 @@ def clip_vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
     return {token: index for index, token in enumerate(tokens)}
 
 
+def decoded(ids: Iterable[int]) -> str:
+    """The text that token ids stand for; BOS and EOS, and ids outside the vocabulary, say nothing.
+
+    Raises:
+        ModelError: open_clip, or the BPE file in it, is not installed.
+    """
+    tokens, byte = _tokens_by_id(), {letter: code for code, letter in _letters_by_byte().items()}
+    text = "".join(tokens[i] for i in ids if 0 <= i < BOS_ID)
+    data = bytes(byte[letter] for letter in text.replace("</w>", "Ġ") if letter in byte)
+    return data.decode("utf-8", "replace").strip()
+
+
+@functools.cache
+def _tokens_by_id() -> tuple[str, ...]:
+    return tuple(clip_vocabulary(clip_merges()))
+
+
+@functools.cache
+def _letters_by_byte() -> dict[int, str]:
+    """The letter that stands for each byte in CLIP's tokens."""
+    order = [code for first, last in _SPANS for code in range(ord(first), ord(last) + 1)]
+    order += [code for code in range(256) if code not in set(order)]
+    return dict(zip(order, _byte_letters(), strict=True))
+
+
 def _byte_letters() -> list[str]:
     """A printable letter for each byte, in CLIP's order: the printable bytes first, then the others."""
-    spans = (("!", "~"), ("¡", "¬"), ("®", "ÿ"))
-    printable = [code for first, last in spans for code in range(ord(first), ord(last) + 1)]
+    printable = [code for first, last in _SPANS for code in range(ord(first), ord(last) + 1)]
     others = 256 - len(printable)
     return [*map(chr, printable), *(chr(256 + index) for index in range(others))]

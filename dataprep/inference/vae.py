@@ -63,6 +63,13 @@ class Vae:
         self.stride = int(2 ** (len(config.block_out_channels) - 1))  # picture px per latent cell
         self._tile_px = tile_px
 
+    def settle(self, picture: Pixels) -> Precision:
+        """The number format; "auto" chooses by a probe on the first picture, (H, W, 3), that it sees."""
+        with self._lock:
+            if self.precision == "auto":
+                self._choose(picture[None])
+            return self.precision
+
     def encode(self, images: Sequence[Pixels], seeds: Sequence[int] | None = None) -> Latents:
         """Latents of a batch.
 

@@ -73,7 +73,10 @@ def _from_file(path: Path) -> AutoencoderKL:
         tensors = read_header(path).tensors
     except InputError as error:
         raise ModelError(str(error)) from error
-    config = architecture(path, tensors)
+    try:
+        config = architecture(path, tensors)
+    except (KeyError, IndexError) as error:
+        raise ModelError(f"{path}: its VAE lacks tensors or has them in strange shapes: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), "utf-8")
         try:

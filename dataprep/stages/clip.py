@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from dataprep.captions import unique
 from dataprep.digest import digest
-from dataprep.manifest import BOX, SCORE
+from dataprep.manifest import SCORE
+from dataprep.seen import NEEDS, seen
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch
-from dataprep.tags.concepts import CONCEPTS, NULL_PROMPTS, TEMPLATES
+from dataprep.tags.concepts import CONCEPTS, NULL_PROMPTS, TEMPLATES, read_words
+from dataprep.tags.vocabulary import GENERAL
+
+if TYPE_CHECKING:
+    from dataprep.models import Model
 
 CONCEPT, OPINION = "concept", "opinion"  # category of a score: asked for, or about one of the tagger's tags
 
@@ -22,23 +29,23 @@ class Clip(Stage):
     """Probabilities of concepts, and of the tags that the tagger sees, by an open_clip model."""
 
     name: ClassVar[str] = "clip"
-    needs: ClassVar[pa.Schema] = pa.schema(
-        [
-            ("pixels_key", pa.string()),
-            ("box", BOX),
-            ("bucket_width", pa.int32()),
-            ("bucket_height", pa.int32()),
-            ("tag_scores", pa.list_(SCORE)),
-        ]
-    )
+    version: ClassVar[int] = 2
+    needs: ClassVar[pa.Schema] = pa.schema([*NEEDS, ("tag_scores", pa.list_(SCORE))])
     adds: ClassVar[pa.Schema] = pa.schema(
         [("clip_scores", pa.list_(SCORE)), ("clip_score_kind", pa.string())]
     )
-    models: ClassVar[tuple[str, ...]] = ("clip",)
+    models: ClassVar[tuple[str, ...]] = ("clip", "tagger")  # the tagger's for its list of tags
 
     concepts: Annotated[
         tuple[str, ...] | None,
         Field(description="words to look for; one that is found becomes a tag; default: the model's"),
+    ] = None
+    vocabulary: Annotated[
+        str | None,
+        Field(
+            description="more words to look for: a file with one a line or a selected_tags.csv, or `tagger`: "
+            "all its general tags; costs minutes once"
+        ),
     ] = None
     templates: Annotated[
         tuple[str, ...] | None,
@@ -56,13 +63,28 @@ class Clip(Stage):
     ] = None
     floor: Annotated[float, Field(ge=0, le=1, description="probability from which concepts are kept")] = 0.5
     opinions: Annotated[bool, Field(description="also score the tags that the tagger found")] = True
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        Field(description="of the picture tower; auto: bf16 where a probe shows that it pays, else fp32"),
+    ] = "auto"
 
     def key(self) -> str:
         """As every stage's, and of what pins.toml says of the models' own words."""
         from dataprep.models import pins
 
         known = {name: dict(pin.facts) for name, pin in pins("clip").items()}
-        return digest(super().key(), known)
+        file = None if self.vocabulary in (None, "tagger") else self._words_of(None)
+        return digest(super().key(), known, file)
+
+    def _words_of(self, tagger: Model | None) -> tuple[str, ...]:
+        """The words of `vocabulary`."""
+        from dataprep.inference.tagger import read_labels
+
+        if self.vocabulary == "tagger":
+            labels = read_labels(tagger.path) if tagger else None
+            pairs = zip(labels.tags, labels.categories, strict=True) if labels else ()
+            return tuple(tag for tag, category in pairs if category == GENERAL)
+        return read_words(Path(self.vocabulary)) if self.vocabulary else ()
 
     def open(self, context: Context) -> TableFunction:
         """Load the model once; words are encoded when they are first needed and kept."""
@@ -72,15 +94,16 @@ class Clip(Stage):
 
         model = context.models["clip"]
         architecture = model.name.partition("@")[0] if model.path.is_file() else None
-        clip = open_clip_model(model.path, context.device, architecture)
+        clip = open_clip_model(model.path, context.device, architecture, self.precision)
         known = facts(model)
         concepts = self.concepts if self.concepts is not None else tuple(known.get("concepts", CONCEPTS))
+        concepts = unique([*concepts, *self._words_of(context.models.get("tagger"))])
         templates = self.templates or tuple(known.get("templates", TEMPLATES))
         nulls = self.null_prompts or tuple(known.get("null_prompts", NULL_PROMPTS))
         words = Concepts(clip, model.sha256, cache_folder() / "clip", templates, nulls)
 
         def load(row: Row) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-            return clip.prepare(context.view(row)), self.opinion_tags(row)
+            return clip.prepare(seen(context, row)), self.opinion_tags(row)
 
         def infer(inputs: list[tuple[NDArray[np.float32], tuple[str, ...]]]) -> list[Mapping[str, Any]]:
             images = clip.encode_images([picture for picture, _ in inputs])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dataprep.digest import digest, file_sha256
 from dataprep.manifest import SCORE, TAG
 from dataprep.stage import Context, Stage, TableFunction
 from dataprep.tags.absorb import Policy
+from dataprep.tags.aliases import canonical
 
 Purpose = Literal["character", "style", "outfit", "pose", "object"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +30,7 @@ class Prune(Stage):
             ("state", pa.string()),
             ("tag_scores", pa.list_(SCORE)),
             ("clip_scores", pa.list_(SCORE)),
+            ("sentence", pa.string()),
             ("hand_added", pa.list_(pa.string())),
             ("hand_removed", pa.list_(pa.string())),
             ("hand_order", pa.list_(pa.string())),
@@ -89,6 +91,11 @@ class Prune(Stage):
     max_tokens: Annotated[
         Literal[75, 150, 225], Field(description="token budget of a caption; longer ones are reported")
     ] = 75
+
+    @field_validator("absorb", "keep")
+    @classmethod
+    def _names_in_use(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(canonical(tag) for tag in tags)
 
     def policy(self) -> Policy:
         """The settings that decide about absorbing."""

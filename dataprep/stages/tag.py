@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dataprep.manifest import BOX, SCORE
+from dataprep.manifest import SCORE
+from dataprep.seen import NEEDS, seen
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch
 
 
@@ -18,14 +19,8 @@ class Tag(Stage):
     """Scores of a WD or DeepDanbooru tagger above a low floor, so that a new threshold infers nothing."""
 
     name: ClassVar[str] = "tag"
-    needs: ClassVar[pa.Schema] = pa.schema(
-        [
-            ("pixels_key", pa.string()),
-            ("box", BOX),
-            ("bucket_width", pa.int32()),
-            ("bucket_height", pa.int32()),
-        ]
-    )
+    version: ClassVar[int] = 2
+    needs: ClassVar[pa.Schema] = pa.schema(NEEDS)
     adds: ClassVar[pa.Schema] = pa.schema([("tag_scores", pa.list_(SCORE))])
     models: ClassVar[tuple[str, ...]] = ("tagger",)
 
@@ -42,7 +37,7 @@ class Tag(Stage):
         tagger = open_tagger(model.path, facts(model), context.device, context.threads)
 
         def load(row: Row) -> NDArray[np.float32]:
-            return tagger.prepare(context.view(row))
+            return tagger.prepare(seen(context, row, tagger.size_px))
 
         def infer(pictures: list[NDArray[np.float32]]) -> list[Mapping[str, Any]]:
             labels = tagger.labels

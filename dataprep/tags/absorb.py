@@ -26,6 +26,7 @@ OWNED: Final[Mapping[Purpose, tuple[frozenset[Kind], frozenset[Kind]]]] = {
 }
 # Share of pictures from which what can be taken off belongs to the subject; a tagger misses some of the rest.
 NEARLY_ALWAYS: Final = 0.75
+_CLASS_IMAGES: Final = 8  # from here on they are the contrast, below it the tagger's base rates are
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Count:
         total: pictures of one subject that could show it: not an eye colour where eyes are closed.
         pictures: pictures of one subject at all.
         contrast_hits, contrast_total: the same of class images.
+        base_rate: share of all pictures that the tagger learned from; None: it does not say.
     """
 
     hits: int
@@ -44,6 +46,7 @@ class Count:
     pictures: int
     contrast_hits: int = 0
     contrast_total: int = 0
+    base_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,18 +128,22 @@ def _foreign(kind: Kind, count: Count, policy: Policy, lower: float) -> Decision
     )
     if bleeds:
         rule = (
-            f"kept, may bleed: {_seen(count)}, but {_article(kind)} is no part of the {policy.purpose}; "
-            "vary it, or the trigger may learn it too"
+            f"kept, may bleed: {_seen(count)} (at least {lower:.0%}), but {_article(kind)} is no part of the "
+            f"{policy.purpose}; vary it, or the trigger may learn it too"
         )
         return Decision("kept", rule, lower, bleeds=True)
     return Decision(
-        "kept", f"kept: {_article(kind)} is no part of the {policy.purpose}; {_seen(count)}", lower
+        "kept",
+        f"kept: {_article(kind)} is no part of the {policy.purpose}; {_seen(count)} (at least {lower:.0%})",
+        lower,
     )
 
 
 def _as_common_in_contrast(count: Count, lower: float) -> bool:
     # A handful of class images proves nothing about the class.
-    return count.contrast_total >= 8 and count.contrast_hits / count.contrast_total >= lower
+    if count.contrast_total >= _CLASS_IMAGES:
+        return count.contrast_hits / count.contrast_total >= lower
+    return count.base_rate is not None and count.base_rate >= lower
 
 
 def _seen(count: Count) -> str:
@@ -145,9 +152,9 @@ def _seen(count: Count) -> str:
 
 
 def _contrast(count: Count) -> str:
-    return (
-        f", {count.contrast_hits / count.contrast_total:.0%} in class images" if count.contrast_total else ""
-    )
+    if count.contrast_total:
+        return f", {count.contrast_hits / count.contrast_total:.0%} in class images"
+    return "" if count.base_rate is None else f", {count.base_rate:.2g} of all pictures the tagger knows"
 
 
 def _article(kind: Kind) -> str:

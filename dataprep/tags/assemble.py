@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from dataprep.captions import SEPARATOR, spelled, tag_key
+from dataprep.merge import arranged
 
 Tag = dict[str, Any]  # a manifest.TAG
 KEPT, ABSORBED, PRUNED = "kept", "absorbed", "pruned"
@@ -75,13 +76,39 @@ def with_hand(tags: Sequence[Tag], hand: Hand) -> list[Tag]:
 def _ordered(tags: list[Tag], order: Sequence[str] | None) -> list[Tag]:
     if order is None:
         return tags
-    place = {tag_key(tag): i for i, tag in enumerate(order)}
-    return sorted(tags, key=lambda tag: place.get(tag_key(tag["tag"]), len(place)))
+    by_key = {tag_key(tag["tag"]): tag for tag in tags}
+    return [by_key[tag_key(name)] for name in arranged([tag["tag"] for tag in tags], order)]
 
 
 def hand_caption(text: str, trigger: str | None, class_word: str | None) -> str:
-    """A caption written by hand, as it is; the trigger word is put before it if it is nowhere in it."""
-    if trigger is None or says(text, trigger):
+    """A caption written by hand: as it is, but with the trigger word exactly once, at its beginning.
+
+    Further on in the text the class word takes the trigger word's place: `A photo of sks.` becomes
+    `sks, A photo of girl.`.
+    """
+    if trigger is None:
         return text
-    first = trigger if class_word and says(text, class_word) else lead(trigger, class_word)
-    return caption_text(first, [text] if text else [])
+    start = _spoken(trigger).match(text.lstrip())
+    if start is not None:
+        rest = text.lstrip()[start.end() :]
+        return start[0] + without_trigger(rest, trigger, class_word)
+    bare = without_trigger(text, trigger, class_word)
+    first = trigger if class_word and says(bare, class_word) else lead(trigger, class_word)
+    return caption_text(first, [bare] if bare else [])
+
+
+def without_trigger(text: str, trigger: str, class_word: str | None) -> str:
+    """A text in which the class word, or nothing, stands where the trigger word stood; else untouched."""
+    both = rf"(?:[\s_]+{re.escape(class_word)}(?![^\W_]))?" if class_word else ""
+    pattern = re.compile(_spoken(trigger).pattern + both, re.IGNORECASE)
+    if not pattern.search(text):
+        return text
+    bare = pattern.sub(class_word or "", text)
+    return bare if class_word else re.sub(r"[ _]{2,}", " ", re.sub(r"\s+([,.;:!?])", r"\1", bare)).strip(" _")
+
+
+@lru_cache(maxsize=64)
+def _spoken(trigger: str) -> re.Pattern[str]:
+    """The trigger word in a text, as whole words; `_` parts words as a space does."""
+    words = r"[\s_]+".join(re.escape(word) for word in trigger.replace("_", " ").split())
+    return re.compile(rf"(?<![^\W_]){words}(?![^\W_])", re.IGNORECASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprep.captions import tag_key, tags_of
+from dataprep.captions import tag_key, tags_of, unique
 from dataprep.tags.assemble import (
     ADDED,
     IN_CAPTION,
@@ -21,6 +21,7 @@ from dataprep.tags.assemble import (
     hand_caption,
     lead,
     with_hand,
+    without_trigger,
 )
 from dataprep.tags.columns import TagColumns
 
@@ -30,32 +31,49 @@ if TYPE_CHECKING:
 COLUMNS = ("hand_added", "hand_removed", "hand_order", "hand_caption", "raw_caption")
 
 
-def hands(table: pa.Table, active: NDArray[np.bool_]) -> dict[int, Hand]:
+def hands(table: pa.Table, active: NDArray[np.bool_], settings: Prune) -> dict[int, Hand]:
     """What people decided, by row, for the rows where they decided anything.
 
     Args:
         table: with the hand columns, and raw_caption to tell which tags came with the raw picture.
         active: which rows count, shape (rows,).
+        settings: the trigger word is no part of anybody's tag: `sks dress` is `dress`.
     """
     touched = np.zeros(table.num_rows, dtype=bool)
     for name in COLUMNS:
         touched |= pc.is_valid(table[name]).to_numpy()
     picked = np.flatnonzero(touched & active)
     cells = table.select(COLUMNS).take(pa.array(picked)).to_pylist()
-    found = {int(row): _hand(cell) for row, cell in zip(picked, cells, strict=True)}
+    found = {int(row): _hand(cell, settings) for row, cell in zip(picked, cells, strict=True)}
     return {row: hand for row, hand in found.items() if hand != Hand()}
 
 
-def _hand(cell: Mapping[str, Any]) -> Hand:
-    beside = {tag_key(tag) for tag in tags_of(cell["raw_caption"] or "")}
-    added = cell["hand_added"] or ()
+def _hand(cell: Mapping[str, Any], settings: Prune) -> Hand:
+    def own(tags: Iterable[str]) -> tuple[str, ...]:
+        return unique(_own(tag, settings) for tag in tags)
+
+    beside = {tag_key(tag) for tag in own(tags_of(cell["raw_caption"] or ""))}
+    added = own(cell["hand_added"] or ())
+    gone = {tag_key(tag) for tag in added}
     return Hand(
         added=tuple(tag for tag in added if tag_key(tag) not in beside),
-        removed=tuple(cell["hand_removed"] or ()),
-        order=cell["hand_order"],
+        removed=tuple(tag for tag in cell["hand_removed"] or () if tag_key(tag) not in gone),
+        order=None if cell["hand_order"] is None else own(cell["hand_order"]),
         caption=cell["hand_caption"],
         raw=tuple(tag for tag in added if tag_key(tag) in beside),
     )
+
+
+def _own(tag: str, settings: Prune) -> str:
+    # What stands first anyway is told apart later; here go tags that hold the trigger word beside others.
+    if settings.trigger is None or tag_key(tag) in _leads(settings):
+        return tag
+    return without_trigger(tag, settings.trigger, None)
+
+
+def _leads(settings: Prune) -> frozenset[str]:
+    leads = (settings.trigger, lead(settings.trigger, settings.class_word))
+    return frozenset(tag_key(word) for word in leads if word)
 
 
 def edited(
@@ -87,9 +105,7 @@ def edited(
 
 def _without_first(tags: list[dict[str, Any]], settings: Prune, reg: bool) -> list[dict[str, Any]]:
     """Hand-added tags that repeat what stands first anyway are not written twice."""
-    first = {
-        tag_key(word) for word in (settings.trigger, lead(settings.trigger, settings.class_word)) if word
-    }
+    first = _leads(settings)
     for tag in tags:
         if tag["fate"] in IN_CAPTION and tag_key(tag["tag"]) in first:
             where = "never stands in a class image's caption" if reg else "the caption has it already, once"
@@ -99,6 +115,8 @@ def _without_first(tags: list[dict[str, Any]], settings: Prune, reg: bool) -> li
 
 def _caption(tags: list[dict[str, Any]], hand: Hand, settings: Prune, reg: bool) -> str:
     trigger = None if reg else settings.trigger
+    if hand.caption is not None and reg and settings.trigger is not None:
+        return without_trigger(hand.caption, settings.trigger, settings.class_word)
     if hand.caption is not None:
         return hand_caption(hand.caption, trigger, settings.class_word)
     bare = reg and settings.reg_captions == "class" and settings.class_word is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from dataprep.tags.implications import implied
 from dataprep.tags.kinds import HIDDEN_BY, kind_of, people
 from dataprep.tags.order import GROUPS, group
 from dataprep.tags.rivals import SEVERAL_COLOURS, rivalry
+from dataprep.tags.sentences import with_sentences
 from dataprep.tags.thresholds import Thresholds
 from dataprep.tags.tokens import caption_tokens
 
@@ -71,9 +73,11 @@ def captioned(table: pa.Table, settings: Prune, thresholds: Thresholds) -> pa.Ta
     verdicts = _verdicts(found, above, rows, settings, thresholds)
     order = _caption_order(found, verdicts)
     captions = _captions(found, verdicts, order, rows, settings)
-    touched = hands(table, rows.train | rows.reg)
-    columns = edited(_coded(found, verdicts, order), captions, touched, rows.reg, settings)
     active = rows.train | rows.reg
+    bare = rows.reg if _is_bare(settings) else np.zeros(found.rows, dtype=bool)
+    columns = _coded(found, verdicts, order)
+    columns = with_sentences(columns, captions, table["sentence"], active & ~bare, settings)
+    columns = edited(columns, captions, hands(table, active, settings), rows.reg, settings)
     agree, disagree = _opinions(found, verdicts, order, opinions(found, table["clip_scores"]), active)
     return pa.table(
         {
@@ -107,7 +111,7 @@ def _verdicts(
 ) -> Verdicts:
     """Rules in order of rank: threshold, blacklist, trigger, overlap, then what the trigger absorbs."""
     verdicts = Verdicts(np.zeros(len(found.tag), np.int64), np.zeros(len(found.tag), np.int64), [])
-    _absorbed(found, above, rows, settings, verdicts)
+    _absorbed(found, above, rows, settings, thresholds, verdicts)
     _contradicted(found, above, settings, verdicts)
     _overlapped(found, above, settings, verdicts)
     _unwanted(found, settings, verdicts)
@@ -116,9 +120,14 @@ def _verdicts(
 
 
 def _absorbed(
-    found: Entries, above: NDArray[np.bool_], rows: Rows, settings: Prune, verdicts: Verdicts
+    found: Entries,
+    above: NDArray[np.bool_],
+    rows: Rows,
+    settings: Prune,
+    thresholds: Thresholds,
+    verdicts: Verdicts,
 ) -> None:
-    decisions = tag_decisions(found, above, rows, settings)
+    decisions = tag_decisions(found, above, rows, settings, thresholds.base_rates)
     fates = np.array([_FATES.index(d.fate) for d in decisions], dtype=np.int64)
     rules = np.array([verdicts.say(d.rule) for d in decisions], dtype=np.int64)
     if not len(decisions):
@@ -143,12 +152,18 @@ def _listed(found: Entries, tags: tuple[str, ...]) -> NDArray[np.bool_]:
     return listed[found.tag] if len(listed) else np.zeros(0, bool)
 
 
-def tag_decisions(found: Entries, above: NDArray[np.bool_], rows: Rows, settings: Prune) -> list[Decision]:
+def tag_decisions(
+    found: Entries,
+    above: NDArray[np.bool_],
+    rows: Rows,
+    settings: Prune,
+    base_rates: Mapping[str, float],
+) -> list[Decision]:
     """What becomes of each distinct tag in training captions."""
     if settings.trigger is None or not settings.absorbing:
         why = "there is no trigger word" if settings.trigger is None else "absorbing is off"
         return [Decision("kept", f"kept: {why}", 0.0)] * len(found.tags)
-    counts = _counts(found, above, rows)
+    counts = _counts(found, above, rows, base_rates)
     policy = settings.policy()
     return [
         decide(tag, category, count, policy)
@@ -156,7 +171,9 @@ def tag_decisions(found: Entries, above: NDArray[np.bool_], rows: Rows, settings
     ]
 
 
-def _counts(found: Entries, above: NDArray[np.bool_], rows: Rows) -> list[Count]:
+def _counts(
+    found: Entries, above: NDArray[np.bool_], rows: Rows, base_rates: Mapping[str, float]
+) -> list[Count]:
     """How often each distinct tag is seen in single-subject pictures and in class images that can show it."""
     size = len(found.tags)
     kinds = [kind_of(tag, category) for tag, category in zip(found.tags, found.categories, strict=True)]
@@ -177,7 +194,8 @@ def _counts(found: Entries, above: NDArray[np.bool_], rows: Rows) -> list[Count]
         hits, total, contrast, contrast_total = tables[kind if kind in tables else "other"]
         # Two labels of one model can have one final spelling, which would count a picture twice.
         seen, seen_in_class = min(int(hits[i]), total), min(int(contrast[i]), contrast_total)
-        counts.append(Count(seen, total, int(rows.single.sum()), seen_in_class, contrast_total))
+        base = base_rates.get(found.tags[i])
+        counts.append(Count(seen, total, int(rows.single.sum()), seen_in_class, contrast_total, base))
     return counts
 
 
@@ -309,11 +327,16 @@ def _captions(
     for row, tag in zip(found.row[kept].tolist(), found.tag[kept].tolist(), strict=True):
         tags[row].append(found.tags[tag])
     train, reg = lead(settings.trigger, settings.class_word), lead(None, settings.class_word)
-    bare = settings.reg_captions == "class" and bool(reg)
+    bare = _is_bare(settings)
     return [
         caption_text(reg, () if bare else row_tags) if is_reg else caption_text(train, row_tags)
         for row_tags, is_reg in zip(tags, rows.reg.tolist(), strict=True)
     ]
+
+
+def _is_bare(settings: Prune) -> bool:
+    """Whether class images' captions are the class word alone."""
+    return settings.reg_captions == "class" and settings.class_word is not None
 
 
 def _opinions(

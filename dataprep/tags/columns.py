@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dataprep.manifest import TAG
+from dataprep.tags.aliases import canonical
 
 
 @dataclass(frozen=True)
@@ -40,28 +41,47 @@ class Entries:
 def entries(tag_scores: pa.ChunkedArray, clip_scores: pa.ChunkedArray) -> Entries:
     """The scores of a table: the tagger's, and CLIP's where the tagger has none of that tag in that row.
 
+    Tags get the name in use; of two names for one tag in one row the higher score stays.
+
     Args:
         tag_scores: list<SCORE> per row.
         clip_scores: list<SCORE> per row, of concepts only.
     """
     tagged, seen = _flat(tag_scores), _flat(clip_scores, only="concept")
     names = pa.concat_arrays([tagged.names, seen.names]).dictionary_encode()
+    spelled: list[str] = names.dictionary.to_pylist()
+    tags = list(dict.fromkeys(canonical(tag) for tag in spelled))
+    number = {tag: i for i, tag in enumerate(tags)}
+    renumbered = np.array([number[canonical(tag)] for tag in spelled], dtype=np.int64)
     codes = names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    tags: list[str] = names.dictionary.to_pylist()
+    codes = renumbered[codes] if len(spelled) else codes
     split = len(tagged.row)
     row = np.concatenate([tagged.row, seen.row])
+    score = np.concatenate([tagged.score, seen.score])
     pairs = row * max(len(tags), 1) + codes
     known = pc.is_in(pa.array(pairs[split:]), value_set=pa.array(pairs[:split])) if len(seen.row) else []
     kept = np.append(np.ones(split, dtype=bool), ~np.asarray(known, dtype=bool))
+    if len(tags) < len(spelled):
+        kept[kept] = _highest(pairs[kept], score[kept])
     return Entries(
         rows=len(tag_scores),
         row=row[kept],
         tag=codes[kept],
-        score=np.concatenate([tagged.score, seen.score])[kept],
+        score=score[kept],
         clip=(np.arange(len(row)) >= split)[kept],
         tags=tags,
         categories=_first_categories(codes, pa.concat_arrays([tagged.category, seen.category]), len(tags)),
     )
+
+
+def _highest(pairs: NDArray[np.int64], score: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which entries have the highest score of their row and tag; the first of equals. Shape (entries,)."""
+    order = np.lexsort((-score, pairs))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = pairs[order][1:] != pairs[order][:-1]
+    mask = np.zeros(len(order), dtype=bool)
+    mask[order[first]] = True
+    return mask
 
 
 def _first_categories(codes: NDArray[np.int64], categories: pa.Array, size: int) -> list[str]:
@@ -99,7 +119,8 @@ def opinions(found: Entries, clip_scores: pa.ChunkedArray) -> NDArray[np.float32
     every = _flat(clip_scores)
     number = {tag: i for i, tag in enumerate(found.tags)}
     words = every.names.dictionary_encode()
-    codes = np.array([number.get(word, -1) for word in words.dictionary.to_pylist()], dtype=np.int64)
+    known_as = [number.get(canonical(word), -1) for word in words.dictionary.to_pylist()]
+    codes = np.array(known_as, dtype=np.int64)
     code = codes[words.indices.to_numpy(zero_copy_only=False)] if len(codes) else codes
     known = code >= 0
     stride = max(len(found.tags), 1)

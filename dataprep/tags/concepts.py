@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dataprep.captions import unique
+from dataprep.errors import ConfigError
+from dataprep.tags.vocabulary import label_spelling
 
 # What taggers trained on drawings name badly or not at all, and what no trigger should bind by accident.
 CONCEPTS: Final = (
@@ -68,3 +74,25 @@ def _log_mean_exp(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 ScoreKind = Literal["softmax against null prompts", "sigmoid"]
+
+
+def read_words(file: Path) -> tuple[str, ...]:
+    """A vocabulary's words: of a text file with one a line (# starts a remark), or of a table with `name`.
+
+    Raises:
+        ConfigError: the file cannot be read, or has no words.
+    """
+    try:
+        text = file.expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"clip.vocabulary: {file}: cannot be read as UTF-8 text ({error})") from error
+    if file.suffix == ".csv":
+        names = [row["name"] for row in csv.DictReader(text.splitlines()) if row.get("name")]
+    else:
+        names = [line.partition("#")[0].strip() for line in text.splitlines()]
+    words = unique(label_spelling(name) for name in names if name)
+    if not words:
+        raise ConfigError(
+            f"clip.vocabulary: {file}: no words; wanted one a line, or a .csv with a column name"
+        )
+    return words

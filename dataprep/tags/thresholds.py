@@ -1,4 +1,7 @@
-"""From which probability a tag counts: the model card's precision = recall point, per category or per tag."""
+"""From which probability a tag counts: the model card's precision = recall point, per category or per tag.
+
+And how common each tag is at all: the share of the pictures that the tagger learned from.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,41 @@ from numpy.typing import NDArray
 
 from dataprep.errors import ModelError
 from dataprep.tags.absorb import Purpose
-from dataprep.tags.vocabulary import CHARACTER, COPYRIGHT
+from dataprep.tags.vocabulary import CHARACTER, COPYRIGHT, GENERAL
 
 if TYPE_CHECKING:
     from dataprep.models import Model
 
 DEFAULT_GENERAL: Final = 0.35
 DEFAULT_CHARACTER: Final = 0.85
-# Style sets are tagged more coarsely, so that little of the content is left unnamed to be learned as style.
-_FACTOR: Final[Mapping[Purpose, float]] = {"style": 0.75}
+# Styles and concepts are tagged more coarsely, so that little of the content is left unnamed to be learned.
+_COARSE: Final = 0.75
+_FACTOR: Final[Mapping[Purpose, float]] = {
+    "character": 1.0, "style": _COARSE, "outfit": _COARSE, "pose": _COARSE, "object": _COARSE
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Probabilities from which tags count."""
+    """Probabilities from which tags count.
+
+    Attributes:
+        general: of general tags and all others but names.
+        character: of names of characters and series.
+        per_tag: of single tags, which outrank their category's.
+        said: where they come from, for people.
+        base_rates: share of the pictures that the tagger learned from which have a tag, where it says so.
+    """
 
     general: float = DEFAULT_GENERAL
     character: float = DEFAULT_CHARACTER
     per_tag: Mapping[str, float] = field(default_factory=dict)
-    said: str = "no model card"  # where they come from, for people
+    said: str = "no model card"
+    base_rates: Mapping[str, float] = field(default_factory=dict)
 
     def chosen(self, general: float | None, character: float | None, purpose: Purpose) -> Thresholds:
         """These, with the user's own in their place, shifted for the purpose where the user has none."""
-        factor = _FACTOR.get(purpose, 1.0)
+        factor = _FACTOR[purpose]
         per_tag = {} if general is not None else {tag: t * factor for tag, t in self.per_tag.items()}
         return replace(
             self,
@@ -62,12 +77,15 @@ def model_thresholds(model: Model | None) -> Thresholds:
         return Thresholds()
     known = facts(model)
     try:
-        per_tag = read_labels(model.path).thresholds
+        labels = read_labels(model.path)
     except ModelError:
-        per_tag = {}  # a model without a list of tags fails where it is used, with a better reason
+        labels = None  # a model without a list of tags fails where it is used, with a better reason
+    own = labels.category_thresholds if labels else {}
+    source = f"the card of {model.name}" if "general" in known else f"the files of {model.name}"
     return Thresholds(
-        float(known.get("general", DEFAULT_GENERAL)),
-        float(known.get("character", DEFAULT_CHARACTER)),
-        per_tag,
-        f"the card of {model.name}" if "general" in known else "this program's default",
+        float(known.get("general", own.get(GENERAL, DEFAULT_GENERAL))),
+        float(known.get("character", own.get(CHARACTER, DEFAULT_CHARACTER))),
+        labels.thresholds if labels else {},
+        source if "general" in known or own else "this program's default",
+        labels.base_rates if labels else {},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from dataprep.captions import tag_key
@@ -12,6 +14,7 @@ from dataprep.tags.tokens import Tokenizer, tokenizer, words
 # 26,546th, `miku` 37,191st, `sks` 47,624th, `ohwx` 47,481st of 48,894.
 ORDINARY_BELOW_RANK: Final = 40_000
 MOST_TOKENS: Final = 3
+_WORD_LISTS: Final = tuple(Path("/usr/share/dict", name) for name in ("words", "american-english"))
 # Whole-word tokens past that rank that are no word, name or common abbreviation; a test measures them.
 RARE_WORDS: Final = (
     "sks",
@@ -45,6 +48,24 @@ def trigger_report(
         free = ", ".join(free_words(clip, vocabulary, without=trigger))
         found.append(f"free and rare, one token each: {free}")
     return found
+
+
+def trigger_facts(trigger: str, known: Tokenizer | None = None) -> str:
+    """How rare CLIP's tokenizer finds a trigger word: its tokens and the merge rank of each."""
+    clip = known or tokenizer()
+    pieces = [piece for word in words(trigger) for piece in clip.pieces(word)]
+    parts = ", ".join(f"{piece.removesuffix('</w>')} {clip.rank(piece):,}" for piece in pieces)
+    count = "1 token" if len(pieces) == 1 else f"{len(pieces)} tokens"
+    return f"trigger {trigger!r}: {count}; merge rank in CLIP's {len(clip.ranks):,} (late is rare): {parts}"
+
+
+@functools.cache
+def dictionary() -> frozenset[str]:
+    """The words of this system's own word list, lower case; empty where it has none."""
+    for path in _WORD_LISTS:
+        if path.is_file():
+            return frozenset(path.read_text(encoding="utf-8", errors="replace").lower().split())
+    return frozenset()
 
 
 def free_words(
@@ -92,7 +113,23 @@ def _rarity(trigger: str, clip: Tokenizer) -> list[str]:
                 f"{len(clip.ranks):,} by rank (rare from {ORDINARY_BELOW_RANK:,}); what models know by it "
                 "would mix with your subject. Keep it only to strengthen what it already means"
             )
+        elif word in dictionary():
+            found.append(
+                f"trigger word {word!r} is in the dictionary: what it means would mix with your subject"
+            )
+        elif len(tokens) > 1 and all(_is_word(token, clip) for token in tokens):
+            parts = " + ".join(token.removesuffix("</w>") for token in tokens)
+            found.append(
+                f"trigger word {word!r} is made of words that models know: {parts}; what they mean would mix "
+                "with your subject"
+            )
     return found
+
+
+def _is_word(token: str, clip: Tokenizer) -> bool:
+    """Whether a token is, by itself, a word of three letters or more that CLIP learned early."""
+    alone = token.removesuffix("</w>") + "</w>"
+    return len(alone) >= len("abc</w>") and alone in clip.ids and clip.rank(alone) < ORDINARY_BELOW_RANK
 
 
 def _clash(trigger: str, vocabulary: Collection[str]) -> list[str]:

@@ -162,7 +162,7 @@ def test_other_checkpoints_are_named_for_what_they_are(names: set[str], message:
 def test_captions_of_several_passes_are_joined_between_one_bos_and_one_eos(tmp_path: Path) -> None:
     from tiny import save_base
 
-    from dataprep.train.captions import token_ids
+    from dataprep.inference.tokens import token_ids
 
     base = load_base(save_base(tmp_path), "cpu", torch.float32)
     ids, _ = token_ids(base.tokenizers[0], "tag " * 80, 2)

@@ -130,3 +130,73 @@ def test_weights_of_another_model_are_an_error(folder: Path, tmp_path: Path) -> 
     (other / "open_clip_model.safetensors").write_bytes((folder / "open_clip_model.safetensors").read_bytes())
     with pytest.raises(ModelError, match="cannot load"):
         open_clip_model(other)
+
+
+def test_a_siglip_folder_brings_its_own_tokenizer(tmp_path: Path) -> None:
+    prepare_torch()
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    torch.manual_seed(0)
+    text = {
+        "context_length": 8, "vocab_size": 40, "width": 32, "heads": 2, "layers": 1, "no_causal_mask": True,
+        "proj_bias": True, "pool_type": "last", "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
+    }  # fmt: skip
+    vision = {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8, "pool_type": "avg"}
+    config = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text, "init_logit_bias": -10.0}
+    model = open_clip.CustomTextCLIP(**config)
+    weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
+    save_file(weights, tmp_path / "open_clip_model.safetensors")
+    model_cfg = {**config, "custom_text": True}
+    (tmp_path / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": model_cfg, "preprocess_cfg": {}})
+    )
+    words = {
+        word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "a", "picture", "of", "hat", "girl"])
+    }
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    known = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**known, "eos_token": "</s>"}))
+    clip = open_clip_model(tmp_path)
+    assert clip.score_kind == "sigmoid"
+    texts = clip.encode_texts(["a hat", "a girl"])
+    assert np.abs(texts[0] - texts[1]).max() > 1e-3
+    image = clip.encode_images([clip.prepare(pictures(1)[0])])
+    np.testing.assert_allclose(np.linalg.norm(image, axis=1), 1, atol=1e-5)
+
+
+def test_bf16_gives_nearly_the_same_vectors_and_texts_stay_exact(folder: Path) -> None:
+    exact, half = open_clip_model(folder), open_clip_model(folder, precision="bf16")
+    prepared = [exact.prepare(image) for image in pictures(3)]
+    cosine = (exact.encode_images(prepared) * half.encode_images(prepared)).sum(axis=1)
+    assert half.precision == "bf16"
+    assert cosine.min() > 0.999
+    np.testing.assert_array_equal(exact.encode_texts(["hat"]), half.encode_texts(["hat"]))
+
+
+def test_a_small_model_is_never_probed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clip, "_timed", lambda *_: pytest.fail("probed"))
+    assert open_clip_model(folder, precision="auto").precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("bf16_s", "drift", "chosen"), [(0.5, 0.0, "bf16"), (0.9, 0.0, "fp32"), (0.5, 0.1, "fp32")]
+)
+def test_the_probe_takes_bf16_only_where_it_is_faster_and_right(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, bf16_s: float, drift: float, chosen: str
+) -> None:
+    def timed(clip: Clip, _: Any) -> tuple[Any, float]:
+        exact = clip.precision == "fp32"
+        vectors = np.array([[1.0, 0.0]]) if exact else np.array([[np.cos(drift), np.sin(drift)]])
+        return vectors, 1.0 if exact else bf16_s
+
+    monkeypatch.setattr("dataprep.inference.clip._PROBED_FROM", 0)
+    monkeypatch.setattr(Clip, "_timed", timed)
+    clip = open_clip_model(folder, precision="auto")
+    assert clip.precision == chosen
+    weight = next(iter(clip.model.visual.parameters()))
+    assert str(weight.dtype) == ("torch.bfloat16" if chosen == "bf16" else "torch.float32")

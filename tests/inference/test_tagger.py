@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from dataprep.errors import ModelError
-from dataprep.inference.tagger import open_tagger, read_labels, squared
+from dataprep.inference.onnx import open_graph
+from dataprep.inference.tagger import CONVENTIONS, open_tagger, read_labels, squared
+from dataprep.models import LOCAL_MODELS, facts, find, pins
 from dataprep.pixels import PixelPolicy, load_rgb
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "wd14"
@@ -28,6 +32,111 @@ def test_a_picture_reaches_the_network_as_the_reference_tagger_feeds_it(picture:
     prepared = tagger.prepare(load_rgb(picture, PixelPolicy(alpha="white")))
     assert prepared.dtype == np.float32
     np.testing.assert_array_equal(prepared, expected.astype(np.float32))
+
+
+def mode_of(picture: Path) -> str:
+    with Image.open(picture) as image:
+        return image.mode
+
+
+def identity_graph(file: Path, side: int) -> Path:
+    """An ONNX file that returns its input, in WD's layout."""
+    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", side, side, 3])
+    same = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n", side, side, 3])
+    node = helper.make_node("Identity", ["input"], ["output"])
+    graph = helper.make_graph([node], "identity", [picture], [same])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
+    return file
+
+
+def test_a_graph_that_returns_its_input_returns_the_reference_pixels(tmp_path: Path) -> None:
+    expected = np.load(GOLDEN / "preprocess.npz")
+    tagger = open_tagger(GOLDEN, {})
+    graph = open_graph(identity_graph(tmp_path / "identity.onnx", tagger.size_px))
+    loaded = [load_rgb(picture, PixelPolicy(alpha="white")) for picture in PICTURES]
+    returned = graph.run(np.stack([tagger.prepare(image) for image in loaded]))
+    assert {mode_of(picture) for picture in PICTURES} >= {"RGB", "RGBA", "L", "LA", "P"}
+    for picture, pixels in zip(PICTURES, returned, strict=True):
+        np.testing.assert_array_equal(pixels, expected[picture.name].astype(np.float32), picture.name)
+
+
+WD_PINS = sorted(name for name in pins("tagger") if name.startswith("wd-"))
+
+
+def wd_folder(folder: Path, batch: int | str, ratings_last: bool) -> Path:
+    """A random tagger in a WD generation's format: 448 px, NHWC, ratings, general and character tags."""
+    rows = [("general", 9, 700), ("explicit", 9, 300), ("long_hair", 0, 450), ("^_^", 0, 9), ("miku", 4, 20)]
+    rows = rows[2:] + rows[:2] if ratings_last else rows
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [3, 5], np.linspace(-0.01, 0.01, 15).tolist())
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])
+    nodes = [
+        helper.make_node("ReduceMean", ["input_1:0", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["predictions_sigmoid"]),
+    ]
+    picture = helper.make_tensor_value_info("input_1:0", TensorProto.FLOAT, [batch, 448, 448, 3])
+    scores = helper.make_tensor_value_info("predictions_sigmoid", TensorProto.FLOAT, [batch, 5])
+    graph = helper.make_graph(nodes, "wd", [picture], [scores], [weights, axes])
+    folder.mkdir(parents=True)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
+        folder / "model.onnx",
+    )
+    lines = [f"{i},{name},{category},{count}" for i, (name, category, count) in enumerate(rows)]
+    (folder / "selected_tags.csv").write_text("\n".join(["tag_id,name,category,count", *lines]), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", WD_PINS)
+def test_every_wd_generation_is_found_and_opened_by_its_pin(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATAPREP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(LOCAL_MODELS, str(tmp_path / "models"))
+    repo = str(pins("tagger")[name].repo)
+    fixed = name.endswith(("-v1", "-v2"))
+    wd_folder(tmp_path / "models" / Path(repo).name, 1 if fixed else "batch_size", ratings_last=fixed)
+    model = find("tagger", name)
+    tagger = open_tagger(model.path, facts(model))
+    pictures = [tagger.prepare(flat((30 * i, 90, 200), (64, 32))) for i in range(3)]
+    alone = np.concatenate([tagger.scores([one]) for one in pictures])
+    # The mean over 200,000 pixels rounds otherwise in a batch.
+    np.testing.assert_allclose(tagger.scores(pictures), alone, atol=2e-3)
+    by_tag = dict(zip(tagger.labels.tags, tagger.labels.categories, strict=True))
+    assert by_tag == {
+        "general": "rating",
+        "explicit": "rating",
+        "long hair": "general",
+        "^_^": "general",
+        "miku": "character",
+    }
+    assert tagger.labels.base_rates["long hair"] == 0.45
+
+
+def test_the_configuration_beside_a_network_must_agree_with_it(tmp_path: Path) -> None:
+    folder = wd_folder(tmp_path / "wd", "n", ratings_last=False)
+    config = {"num_classes": 5, "pretrained_cfg": {"input_size": [3, 448, 448]}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert open_tagger(folder, {}).size_px == 448
+    (folder / "config.json").write_text(json.dumps(config | {"num_classes": 10861}), encoding="utf-8")
+    with pytest.raises(ModelError, match="10861"):
+        open_tagger(folder, {})
+
+
+def test_an_open_size_is_read_from_the_models_own_configuration(mean_tagger: MakeTagger) -> None:
+    folder = mean_tagger(shape=("n", "h", "w", 3))
+    with pytest.raises(ModelError, match="stated size"):
+        open_tagger(folder, {})
+    config = {"num_classes": 3, "pretrained_cfg": {"input_size": [3, 16, 16]}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert open_tagger(folder, {}).prepare(flat((1, 2, 3))).shape == (16, 16, 3)
+
+
+def test_a_deepdanbooru_table_without_categories_is_read_like_its_list(mean_tagger: MakeTagger) -> None:
+    folder = mean_tagger(labels="tag_id,name\n0,long_hair\n1,^_^\n2,rating:safe\n", divisor=1.0)
+    tagger = open_tagger(folder, {})
+    assert tagger.convention == CONVENTIONS["deepdanbooru"]
+    assert tagger.labels.categories == ("general", "general", "rating")
 
 
 def test_probabilities_are_the_reference_taggers() -> None:
@@ -128,7 +237,7 @@ def test_thresholds_that_a_model_ships_for_single_tags_are_read(mean_tagger: Mak
 @pytest.mark.parametrize(("width", "height"), [(3, 8), (8, 3), (17, 31), (8, 8), (1, 64)])
 def test_padding_is_centred_and_nothing_is_cut(width: int, height: int) -> None:
     square = squared(Image.new("RGB", (width, height), (0, 0, 0)), max(width, height), 255)
-    dark = np.asarray(square)[:, :, 0] == 0
+    dark = square[:, :, 0] == 0
     assert dark.sum() == width * height
     left, top = (max(width, height) - width) // 2, (max(width, height) - height) // 2
     assert dark[top : top + height, left : left + width].all()

@@ -119,3 +119,22 @@ def test_no_concepts_at_all_still_gives_opinions(
     assert list(scores(Clip(concepts=()).open(seeing)(table))) == ["hat"]
     nothing = Clip(concepts=(), opinions=False).open(seeing)(table)
     assert nothing["clip_scores"].to_pylist() == [[]]
+
+
+def test_words_come_from_a_file_or_from_the_tagger_too(
+    seeing: Context, placed_row: Make, as_table: Tabulate, tmp_path: Path
+) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("beach\nhat\n", encoding="utf-8")
+    table = with_tags(as_table([placed_row("a.png")]), [{}])
+    stage = Clip(concepts=("night",), vocabulary=str(words), floor=0.0)
+    assert set(scores(stage.open(seeing)(table))) == {"night", "beach", "hat"}
+    key = stage.key()
+    words.write_text("beach\n", encoding="utf-8")
+    assert stage.key() != key
+    listed = tmp_path / "tagger"
+    listed.mkdir()
+    (listed / "tags.txt").write_text("long_hair\nrating:safe\n", encoding="utf-8")
+    both = replace(seeing, models={**seeing.models, "tagger": Model("tagger", "t", listed, "x")})
+    found = Clip(concepts=(), vocabulary="tagger", floor=0.0).open(both)(table)
+    assert set(scores(found)) == {"long hair"}

@@ -225,8 +225,15 @@ def test_an_order_made_by_hand_holds_and_new_tags_follow() -> None:
 
 
 def test_a_caption_written_by_hand_is_used_as_it_is() -> None:
-    text = "A portrait of sks, Laughing; 100% (really)."
+    text = "sks stands on a hill, Laughing; 100% (really)."
     assert captions([picture({"hat": 0.9}, hand_caption=text)])[0] == text
+
+
+def test_a_caption_written_by_hand_has_the_trigger_first_and_once_and_a_class_images_never() -> None:
+    cells = {"hand_caption": "A portrait of sks, sks girl and a hat."}
+    train, reg = captions([picture({}, **cells), picture({}, role="reg", **cells)])
+    assert train == "sks, A portrait of girl, girl and a hat."
+    assert reg == "A portrait of girl, girl and a hat."
 
 
 def test_a_caption_written_by_hand_without_the_trigger_gets_it() -> None:
@@ -265,7 +272,7 @@ words = st.sampled_from(
 @settings(max_examples=60, deadline=None)
 @given(
     tagged=st.dictionaries(words, st.floats(0, 1, width=32), max_size=6),
-    added=st.lists(words.filter(lambda word: not says(word, "sks") or word == "sks"), max_size=3),
+    added=st.lists(words, max_size=3),
     removed=st.lists(words, max_size=3),
     raw=st.one_of(
         st.none(), st.lists(st.sampled_from(["sks", "hat", "sks girl", "scarf"]), min_size=1, max_size=3)

@@ -85,3 +85,11 @@ def test_pictures_that_cannot_show_it_do_not_speak_against_it() -> None:
     decision = decide("green eyes", "general", Count(8, 9, 12), Policy())
     assert decision.fate == "absorbed"
     assert "9 single-subject pictures that can show it" in decision.rule
+
+
+def test_without_class_images_the_taggers_base_rate_is_the_contrast() -> None:
+    count = Count(40, 41, 41, contrast_hits=3, contrast_total=3, base_rate=0.95)
+    assert fate("black hair", count) == "kept"
+    rare = decide("pink hair", "general", Count(40, 41, 41, base_rate=0.04), Policy())
+    assert rare.fate == "absorbed"
+    assert "0.04 of all pictures the tagger knows" in rare.rule

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from dataprep.tags.assemble import Hand, caption_text, hand_caption, lead, says, with_hand
+from dataprep.tags.assemble import (
+    Hand,
+    caption_text,
+    hand_caption,
+    lead,
+    says,
+    with_hand,
+    without_trigger,
+)
 
 
 def tag(name: str, fate: str = "kept") -> dict[str, Any]:
@@ -63,12 +71,32 @@ def test_the_order_of_unnamed_tags_is_the_machines() -> None:
     ("text", "expected"),
     [
         ("sks girl on a hill", "sks girl on a hill"),
-        ("a picture of SKS", "a picture of SKS"),
+        ("SKS on a hill; 100% (really).", "SKS on a hill; 100% (really)."),
         ("a girl on a hill", "sks, a girl on a hill"),
         ("on a hill", "sks girl, on a hill"),
+        ("a picture of SKS, laughing", "sks, a picture of girl, laughing"),
+        ("a sks girl and a sks_dress", "sks, a girl and a girl_dress"),
+        ("sks and her dog. sks sits.", "sks and her dog. girl sits."),
+        ("a risks assessment", "sks girl, a risks assessment"),
         ("", "sks girl"),
     ],
 )
-def test_a_hand_caption_is_verbatim_but_for_a_missing_trigger(text: str, expected: str) -> None:
+def test_a_hand_caption_is_verbatim_but_for_the_trigger_once_and_first(text: str, expected: str) -> None:
     assert hand_caption(text, "sks", "girl") == expected
+    assert hand_caption(expected, "sks", "girl") == expected
     assert hand_caption(text, None, "girl") == text
+
+
+def test_without_a_class_word_the_trigger_leaves_no_hole() -> None:
+    assert hand_caption("a photo of sks , smiling", "sks", None) == "sks, a photo of, smiling"
+    assert without_trigger("sks dress", "sks", None) == "dress"
+    assert without_trigger("Two  spaces stay, unless it is there.", "sks", None).startswith("Two  spaces")
+
+
+def test_a_trigger_of_several_words_is_found_in_any_spelling() -> None:
+    assert hand_caption("a photo of my_cat", "my cat", "cat") == "my cat, a photo of cat"
+
+
+def test_a_new_tag_stays_behind_the_tag_it_followed() -> None:
+    tags = [tag("a"), tag("new"), tag("b")]
+    assert [t["tag"] for t in with_hand(tags, Hand(order=["b", "a"]))] == ["b", "a", "new"]

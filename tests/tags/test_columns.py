@@ -89,3 +89,15 @@ def test_replacing_a_row_leaves_the_others_as_they_are() -> None:
 def test_row_lists_put_values_back_into_their_rows() -> None:
     lists = row_lists(pa.array(["x", "y"]), np.array([0, 2]), np.array([True, False, True, True]))
     assert lists.to_pylist() == [["x"], None, ["y"], []]
+
+
+def test_two_names_for_one_tag_are_one_entry_with_the_higher_score() -> None:
+    tagged = column(
+        [[("gray hair", 0.4, "general"), ("grey hair", 0.9, "general")], [("gray hair", 0.3, "general")]]
+    )
+    seen = column([[("gray hair", 0.7, "opinion")], []])
+    found = entries(tagged, seen)
+    assert found.tags == ["grey hair"]
+    assert found.row.tolist() == [0, 1]
+    np.testing.assert_allclose(found.score, [0.9, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(opinions(found, seen), [0.7, np.nan], rtol=1e-6)

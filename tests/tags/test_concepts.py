@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from dataprep.tags.concepts import CONCEPTS, NULL_PROMPTS, TEMPLATES, sigmoid_probability, softmax_probability
+from dataprep.errors import ConfigError
+from dataprep.tags.concepts import (
+    CONCEPTS,
+    NULL_PROMPTS,
+    TEMPLATES,
+    read_words,
+    sigmoid_probability,
+    softmax_probability,
+)
 
 
 def test_a_concept_no_better_than_words_that_say_nothing_has_a_half() -> None:
@@ -42,3 +52,19 @@ def test_the_defaults_are_usable() -> None:
     assert len(set(CONCEPTS)) == len(CONCEPTS)
     assert all("{}" in template for template in TEMPLATES)
     assert NULL_PROMPTS
+
+
+def test_a_vocabulary_is_read_from_a_list_or_a_table(tmp_path: Path) -> None:
+    plain, table = tmp_path / "words.txt", tmp_path / "selected_tags.csv"
+    plain.write_text("# places\nbeach\nnight_sky  # at night\n\nBeach\n", encoding="utf-8")
+    table.write_text("tag_id,name,category\n0,long_hair,0\n1,^_^,0\n", encoding="utf-8")
+    assert read_words(plain) == ("beach", "night sky")
+    assert read_words(table) == ("long hair", "^_^")
+
+
+def test_a_vocabulary_that_cannot_be_read_or_is_empty_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"clip\.vocabulary.*nothing\.txt"):
+        read_words(tmp_path / "nothing.txt")
+    (tmp_path / "empty.txt").write_text("# only a remark", encoding="utf-8")
+    with pytest.raises(ConfigError, match="no words"):
+        read_words(tmp_path / "empty.txt")

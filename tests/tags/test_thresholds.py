@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dataprep.models import Model
+from dataprep.tags.absorb import Purpose
 from dataprep.tags.thresholds import Thresholds, model_thresholds
 
 
@@ -28,6 +29,21 @@ def test_a_style_is_tagged_lower_unless_the_user_says_a_number() -> None:
     assert style.per_tag["hat"] == pytest.approx(0.45)
     assert card.chosen(0.4, None, "style").general == 0.4
     assert card.chosen(None, None, "character").general == 0.4
+
+
+@pytest.mark.parametrize("purpose", ["outfit", "pose", "object"])
+def test_concepts_are_tagged_as_coarsely_as_styles(purpose: Purpose) -> None:
+    assert Thresholds(0.4, 0.8).chosen(None, None, purpose).general == pytest.approx(0.3)
+
+
+def test_thresholds_and_base_rates_are_read_from_the_models_own_files(tmp_path: Path) -> None:
+    rows = ["0,general,9,600", "1,explicit,9,400", "2,long_hair,0,250", "3,^_^,0,5", "4,miku,4,10"]
+    (tmp_path / "selected_tags.csv").write_text("\n".join(["tag_id,name,category,count", *rows]), "utf-8")
+    (tmp_path / "thresholds.csv").write_text("name,threshold\ngeneral,0.3\ncharacter,0.8\n^_^,0.6\n", "utf-8")
+    known = model_thresholds(Model("tagger", "mine", tmp_path, "x"))
+    assert (known.general, known.character, dict(known.per_tag)) == (0.3, 0.8, {"^_^": 0.6})
+    assert known.said == "the files of mine"
+    assert known.base_rates["long hair"] == 0.25
 
 
 def test_a_model_brings_its_cards_thresholds_and_its_own_table(tmp_path: Path) -> None:

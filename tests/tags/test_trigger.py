@@ -5,7 +5,13 @@ import re
 import pytest
 
 from dataprep.tags.tokens import tokenizer
-from dataprep.tags.trigger import ORDINARY_BELOW_RANK, RARE_WORDS, free_words, trigger_report
+from dataprep.tags.trigger import (
+    ORDINARY_BELOW_RANK,
+    RARE_WORDS,
+    free_words,
+    trigger_facts,
+    trigger_report,
+)
 
 VOCABULARY = ("1girl", "cat_girl", "long_hair", "hugging", "kprs")
 
@@ -48,3 +54,20 @@ def test_suggestions_are_single_rare_tokens(word: str) -> None:
     pieces = tokenizer().pieces(word)
     assert len(pieces) == 1
     assert tokenizer().rank(pieces[0]) >= ORDINARY_BELOW_RANK
+
+
+def test_the_measured_rarity_is_told() -> None:
+    assert (
+        trigger_facts("sks")
+        == "trigger 'sks': 1 token; merge rank in CLIP's 48,894 (late is rare): sks 47,624"
+    )
+    assert "2 tokens" in trigger_facts("redhair")
+
+
+def test_a_word_made_of_known_words_is_unwise() -> None:
+    assert any("red + hair" in line for line in trigger_report("redhair"))
+
+
+def test_a_word_of_the_systems_dictionary_is_unwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataprep.tags.trigger.dictionary", lambda: frozenset({"petrichor"}))
+    assert any("dictionary" in line for line in trigger_report("petrichor"))

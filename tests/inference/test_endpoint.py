@@ -1,0 +1,160 @@
+"""A tiny server on this machine stands for the vision model, and the real client asks it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dataprep.errors import ConfigError, MachineError
+from dataprep.inference.endpoint import Endpoint, Pace
+
+PICTURE = Image.new("RGB", (64, 32), (200, 30, 30))
+
+
+@dataclass
+class Server:
+    """Answers with `answers` in turn, then with the last for ever."""
+
+    answers: list[tuple[int, str]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
+    url: str = ""
+
+
+def sentence(text: str) -> str:
+    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]})
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            state.asked.append((self.path, dict(self.headers), body))
+            status, text = state.answers[min(len(state.asked), len(state.answers)) - 1]
+            self.send_response(status)
+            for name, value in state.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{http.server_port}/v1"
+    yield state
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    monkeypatch.delenv("NO_KEY", raising=False)
+    return []
+
+
+def endpoint(url: str, slept: list[float], **other: Any) -> Endpoint:
+    known = {
+        "model": "tiny-vision", "prompt": "What is seen?", "key_variable": "NO_KEY", "most_tokens": 20,
+        "retries": 2, "timeout_s": 5.0, "pace": Pace(1e6), "sleep": slept.append,
+    }  # fmt: skip
+    return Endpoint(base_url=url, **(known | other))
+
+
+def test_the_picture_and_the_question_are_sent_and_the_sentence_comes_back(
+    server: Server, slept: list[float]
+) -> None:
+    server.answers = [(200, sentence(" A red flag. \n"))]
+    assert endpoint(server.url, slept).sentence(PICTURE) == "A red flag."
+    ((path, headers, body),) = server.asked
+    assert path == "/v1/chat/completions"
+    assert "Authorization" not in headers
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("tiny-vision", 20, 0)
+    question, picture = body["messages"][0]["content"]
+    assert question["text"] == "What is seen?"
+    data = base64.b64decode(picture["image_url"]["url"].partition("base64,")[2])
+    assert Image.open(io.BytesIO(data)).size == (64, 32)
+
+
+def test_the_key_comes_from_the_environment(
+    server: Server, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_KEY", "secret")
+    server.answers = [(200, sentence("x"))]
+    asking = endpoint(server.url, slept)
+    asking.sentence(PICTURE)
+    assert server.asked[0][1]["Authorization"] == "Bearer secret"
+    assert "secret" not in repr(asking)
+
+
+def test_what_may_pass_is_asked_again_after_waiting_longer(server: Server, slept: list[float]) -> None:
+    server.answers = [(503, "busy"), (500, "busy"), (200, sentence("at last"))]
+    assert endpoint(server.url, slept).sentence(PICTURE) == "at last"
+    assert slept == [1.0, 2.0]
+
+
+def test_the_servers_own_word_on_waiting_is_heeded(server: Server, slept: list[float]) -> None:
+    server.answers, server.headers = [(429, "slow down"), (200, sentence("x"))], {"Retry-After": "7"}
+    endpoint(server.url, slept).sentence(PICTURE)
+    assert slept == [7.0]
+
+
+def test_no_answer_after_all_attempts_is_the_machines_fault(server: Server, slept: list[float]) -> None:
+    server.answers = [(503, "busy")]
+    with pytest.raises(MachineError, match=r"3 attempts \(HTTP 503: busy\).*run again"):
+        endpoint(server.url, slept).sentence(PICTURE)
+    assert len(server.asked) == 3
+
+
+def test_a_refusal_is_the_users_mistake_and_is_not_asked_again(server: Server, slept: list[float]) -> None:
+    server.answers = [(401, "bad key")]
+    with pytest.raises(ConfigError, match=r"HTTP 401: bad key.*\$NO_KEY"):
+        endpoint(server.url, slept).sentence(PICTURE)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("text", ["<html>", "{}", '{"choices": []}'])
+def test_an_answer_of_another_kind_is_named(server: Server, slept: list[float], text: str) -> None:
+    server.answers = [(200, text)]
+    with pytest.raises(MachineError, match="OpenAI-compatible"):
+        endpoint(server.url, slept).sentence(PICTURE)
+
+
+def test_nobody_there_is_told_after_the_retries(slept: list[float]) -> None:
+    with pytest.raises(MachineError, match="2 attempts"):
+        endpoint("http://127.0.0.1:9", slept, retries=1).sentence(PICTURE)
+
+
+def test_other_addresses_than_http_are_refused(slept: list[float]) -> None:
+    with pytest.raises(ConfigError, match="http://"):
+        endpoint("file:///etc/passwd", slept).sentence(PICTURE)
+
+
+def test_requests_are_spaced_evenly() -> None:
+    now, waits = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(30, clock=lambda: now[0], sleep=sleep)
+    for _ in range(3):
+        pace.wait()
+    now[0] += 10
+    pace.wait()
+    assert waits == [2.0, 2.0]
