@@ -8,9 +8,9 @@ from typing import Final
 
 from dataprep.checks import captions, folder, pictures, tags
 from dataprep.checks.finding import Finding, Prepared
-from dataprep.errors import ConfigError
+from dataprep.errors import ConfigError, InputError
 
-__all__ = ["CHECKS", "CODES", "Finding", "check"]
+__all__ = ["CHECKS", "CODES", "Finding", "check", "waived"]
 
 CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     folder.up_to_date,
@@ -32,6 +32,7 @@ CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     pictures.class_images,
     pictures.unusable,
     folder.models,
+    folder.licences,
 )
 CODES: Final = captions.CODES | folder.CODES | pictures.CODES | tags.CODES
 _SEVERITIES = ("serious", "warning", "note")
@@ -55,3 +56,23 @@ def check(directory: Path, waive: frozenset[str] = frozenset()) -> list[Finding]
     prepared = Prepared.read(directory)
     found = [finding for one in CHECKS for finding in one(prepared) if finding.code not in waive]
     return sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity))
+
+
+def waived(directory: Path) -> frozenset[str]:
+    """The findings that the data set's settings accept: as they stand now, or as the last run knew them.
+
+    Args:
+        directory: a prepared folder.
+    Raises:
+        ConfigError: the settings cannot be read.
+        InputError: not a prepared folder.
+    """
+    from dataprep.pipeline import STAGES
+    from dataprep.run import Job
+    from dataprep.settings import load_settings
+
+    try:
+        job = Job.load(directory)
+        return frozenset(load_settings(job.raw, job.config, job.flags, job.overrides, STAGES).project.waive)
+    except InputError:
+        return frozenset(Prepared.read(directory).setting("project", "waive") or ())

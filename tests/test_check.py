@@ -12,12 +12,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dataprep.check import CHECKS, CODES, Finding, check
+from dataprep.check import CHECKS, CODES, Finding, check, waived
 from dataprep.decisions import journal_file
 from dataprep.errors import ConfigError, InputError
 from dataprep.export.kohya import caption, config, dataset_toml
 from dataprep.export.sync import Wanted, sync
 from dataprep.manifest import BASE, SCORE, TAG
+from dataprep.run import Job
 from dataprep.store import write_table
 from dataprep.taken import Taken, note_taken
 
@@ -337,7 +338,8 @@ def test_models_are_spoken_of(prepared: Callable[..., Path], good: list[Row]) ->
         "clip": {"name": "clip-vit-b-32", "path": "/y", "revision": "abc"},
     }
     found = check(prepared(good, models=models))
-    assert codes(found) == ["miniature-models", "models-of-unknown-origin"]
+    assert codes(found) == ["miniature-models", "models-of-unknown-origin", "model-licences"]
+    assert "clip clip-vit-b-32: MIT" in one(found, "model-licences").title
     assert "tagger" in found[0].title
     assert "vae /home/me/vae" in found[1].title
     assert "clip" not in found[1].title
@@ -345,3 +347,16 @@ def test_models_are_spoken_of(prepared: Callable[..., Path], good: list[Row]) ->
 
 def test_every_check_says_what_it_looks_for() -> None:
     assert all(one_check.__doc__ for one_check in CHECKS)
+
+
+def test_waivers_stand_in_the_data_sets_settings_and_count_at_once(
+    prepared: Callable[..., Path], good: list[Row], tmp_path: Path
+) -> None:
+    settings = {"project": {"purpose": "character", "waive": ["enlarged"]}}
+    folder = prepared(good, settings=settings)
+    assert waived(folder) == {"enlarged"}  # no raw folder is known: as the last run had it
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "dataprep.toml").write_text('waive = ["lone-buckets"]', encoding="utf-8")
+    Job(raw, folder).save()
+    assert waived(folder) == {"lone-buckets"}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataprep.checks.finding import Finding, Prepared, plural
 from dataprep.decisions import JOURNAL, read_journal
 from dataprep.errors import InputError
+from dataprep.models import KINDS, pins
 
 CODES = frozenset(
     {
@@ -21,6 +22,7 @@ CODES = frozenset(
         "trained-otherwise",
         "miniature-models",
         "models-of-unknown-origin",
+        "model-licences",
     }
 )
 _FILE = re.compile(r"^((?:img|reg)/[^:]+): ")
@@ -133,4 +135,24 @@ def models(prepared: Prepared) -> Iterator[Finding]:
             (),
             "their licence decides what you may do with the LoRA, and nobody else can repeat this set",
             "note where they came from and under which licence; `dataprep models list` shows the known ones",
+        )
+
+
+def licences(prepared: Prepared) -> Iterator[Finding]:
+    """The licences of the known models that made this folder, which bind what is made with them."""
+    known = {
+        f"{kind} {model['name']}": str(pin.facts["licence"])
+        for kind, model in prepared.about.get("models", {}).items()
+        if kind in KINDS
+        and (pin := pins(kind).get(str(model.get("name")))) is not None
+        and "licence" in pin.facts
+    }
+    if known:
+        yield Finding(
+            "model-licences",
+            "note",
+            f"licences: {', '.join(f'{name}: {licence}' for name, licence in sorted(known.items()))}",
+            (),
+            "the base model's licence binds the LoRA as well; OpenRAIL licences forbid some uses",
+            "read them at the models' pages before you publish the LoRA",
         )

@@ -14,9 +14,10 @@ from PIL import Image
 from dataprep.buckets import Size
 from dataprep.captions import tag_key, tags_of
 from dataprep.digest import digest
-from dataprep.export.kohya_rules import CACHE_STYLES, Family, latents_name
+from dataprep.export.kohya_rules import CACHE_STYLES, TEXT_CACHE_SUFFIXES, Family, is_whole, latents_name
 from dataprep.export.names import safe_name, unique_names
 from dataprep.export.sync import Wanted
+from dataprep.store import LostBlob
 
 Row = Mapping[str, Any]
 
@@ -49,7 +50,7 @@ def picture_files(
     """
     folders: dict[str, list[Row]] = {}
     for row in rows:
-        name = safe_name(row["folder"] or default_folders[row["role"]])
+        name = safe_name(row["folder"] or default_folders[row["role"]], ascii_only=ascii_only)
         folders.setdefault(f"{_ROLE_FOLDERS[row['role']]}/{name}", []).append(row)
     files: dict[str, str] = {}
     for folder, members in folders.items():
@@ -97,7 +98,24 @@ def caption(row: dict[str, Any], file: str, text: str) -> Wanted:
 
 def latents(row: dict[str, Any], file: str, blob: Path) -> Wanted:
     """The latents, copied: a trainer that adds arrays to the file must not write into the store."""
-    return Wanted(file, "latents", row["latents_key"], blob.read_bytes, row)
+    return Wanted(file, "latents", row["latents_key"], lambda: _whole(blob), row)
+
+
+def texts(row: dict[str, Any], file: str, blob: Path) -> Wanted:
+    """The text encoders' outputs for SDXL, copied like latents."""
+    return Wanted(file, "texts", row["texts_key"], lambda: _whole(blob), row)
+
+
+def texts_file(picture: str) -> str:
+    """Path of a picture's text-encoder outputs, SDXL."""
+    return picture.removesuffix(".png") + TEXT_CACHE_SUFFIXES[0]
+
+
+def _whole(blob: Path) -> bytes:
+    data = blob.read_bytes() if blob.is_file() else b""
+    if not is_whole(data):
+        raise LostBlob(f"{blob}: latents that were encoded earlier are gone or damaged; run again")
+    return data
 
 
 def config(file: str, text: str) -> Wanted:

@@ -8,6 +8,7 @@ Source: sd-scripts 48d368fa, whose own numbers the tests compare with.
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +94,15 @@ def array_names(path: Path) -> frozenset[str]:
     """The arrays in an npz file. Raises OSError, zipfile.BadZipFile."""
     with zipfile.ZipFile(path) as archive:
         return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether an npz file is complete and has the checksums that it was written with."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError):
+        return False
 
 
 def reg_uses(train_samples: int, repeats: Sequence[int]) -> list[int]:

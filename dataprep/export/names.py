@@ -7,9 +7,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-_MAX_CHARS = 80  # leaves room under 255 bytes for a cache suffix, also in scripts of 3 bytes a character
+_MAX_CHARS = 80
+# Of 255 that file systems take: the rest is for a piece of the id (33), a cache suffix (20) and a temporary
+# name's ends (14). 80 letters of some scripts have 240 bytes, 80 emoji 320.
+_MAX_BYTES = 180
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-_RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$", re.IGNORECASE)
+_RESERVED = re.compile(r"^(con|conin\$|conout\$|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$", re.IGNORECASE)
 
 
 def safe_name(text: str, *, ascii_only: bool = False) -> str:
@@ -26,7 +29,8 @@ def safe_name(text: str, *, ascii_only: bool = False) -> str:
         plain = unicodedata.normalize("NFKD", text)
         plain = "".join(char for char in plain if not unicodedata.combining(char))
         text = re.sub(r"[^\x20-\x7e]", "_", plain)
-    text = _FORBIDDEN.sub("_", text)[:_MAX_CHARS].strip(" .")
+    text = _FORBIDDEN.sub("_", text)[:_MAX_CHARS]
+    text = text.encode()[:_MAX_BYTES].decode("utf-8", "ignore").strip(" .")
     if _RESERVED.match(text):
         text = f"_{text}"
     return text or "_"

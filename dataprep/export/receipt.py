@@ -73,10 +73,11 @@ def read_receipt(out: Path) -> pa.Table:
 
 
 def read_pending(out: Path) -> dict[str, Entry]:
+    """Entries by file that a killed run journalled, whether or not their files are in place."""
     path = _journal_file(out)
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
     entries: dict[str, Entry] = {}
-    for line in lines:
+    for line in filter(None, lines):
         try:
             entry = json.loads(line)
         except ValueError:
@@ -101,8 +102,9 @@ def journal(out: Path, entry: Mapping[str, Any]) -> None:
     path = _journal_file(out)
     with disk_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        with path.open("ab") as file:
+            # The line before may have been torn by a kill: on a line of its own it costs no other entry.
+            file.write(b"\n" + json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
 
 
 def write_receipt(out: Path, table: pa.Table) -> None:

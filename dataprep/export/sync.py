@@ -21,7 +21,8 @@ from dataprep.errors import InputError, RowError
 from dataprep.export.receipt import Entry, journal, read_receipt, to_table, write_receipt
 from dataprep.store import disk_faults, write_whole
 
-Kind = Literal["image", "caption", "latents", "config"]
+Kind = Literal["image", "caption", "latents", "texts", "config"]
+_CACHES = ("latents", "texts")  # a trainer believes them without looking: never kept when they are not wanted
 # (wanted caption file, text on disk, text written last or None): whether what was changed by hand is in the
 # wanted caption already, so that it may be replaced
 Merged = Callable[["Wanted", str, str | None], bool]
@@ -172,7 +173,7 @@ class _Sync:
         """Before any picture changes: a run killed half way must not leave latents of other pixels."""
         for item in wanted:
             entry = self.entries.get(item.file)
-            if item.kind == "latents" and (entry is None or entry["key"] != item.key):
+            if item.kind in _CACHES and (entry is None or entry["key"] != item.key):
                 path = inside(self.out, item.file)
                 if path.is_symlink() or path.exists():
                     self._unlink(item.file)
@@ -206,7 +207,7 @@ class _Sync:
         if state == "ours" and entry is not None and entry["key"] == item.key:
             self._note(item, entry["sha256"])  # the picture may have moved in RAW: its row is told anew
             return
-        if state in ("edited", "foreign") and item.kind != "latents" and not self._may_replace(item, entry):
+        if state in ("edited", "foreign") and item.kind not in _CACHES and not self._may_replace(item, entry):
             with self._lock:
                 (self.report.edited if entry is not None else self.report.foreign).append(item.file)
             return

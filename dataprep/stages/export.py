@@ -9,18 +9,26 @@ from typing import Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.errors import InputError
 from dataprep.export import kohya
 from dataprep.export.kohya_rules import Family, array_names
+from dataprep.export.names import safe_name
 from dataprep.export.presets import Purpose, TrainPlan, train_toml
 from dataprep.export.sync import Report, Wanted, sync
 from dataprep.manifest import BASE, BOX, QUARANTINED, empty_columns
 from dataprep.stage import Context, Row, Stage, TableFunction
 from dataprep.stages.latents import SUFFIX
+from dataprep.stages.texts import SUFFIX as TEXTS_SUFFIX
+from dataprep.store import LostBlob
 from dataprep.taken import read_taken
 
 _LOG = logging.getLogger(__name__)
 _NAMED_IN_LOG = 5
+# Without these sd-scripts makes no use of the text encoders' outputs.
+_TEXTS_KEPT = {
+    "cache_text_encoder_outputs": True,
+    "cache_text_encoder_outputs_to_disk": True,
+    "network_train_unet_only": True,
+}
 
 
 class Export(Stage):
@@ -45,7 +53,7 @@ class Export(Stage):
         Mapping[str, bool | int | float | str],
         Field(description="settings of train.toml that win over the preset's, in sd-scripts' names"),
     ] = {}
-    ascii_names: Annotated[bool, Field(description="file names in ASCII only")] = False
+    ascii_names: Annotated[bool, Field(description="names of files and folders in ASCII only")] = False
 
     def open(self, context: Context) -> TableFunction:
         """Needs nothing."""
@@ -63,7 +71,7 @@ class Export(Stage):
         """The files that should be there, and the columns that tell each row's.
 
         Raises:
-            InputError: latents that were encoded are no longer in the store.
+            LostBlob: latents that were encoded are no longer in the store.
         """
         table = empty_columns(table, _COLUMNS).select(_COLUMNS.names)
         rows = table.to_pylist()
@@ -91,11 +99,11 @@ class Export(Stage):
         if row["latents_key"] is not None:
             blob = context.blobs.path(row["latents_key"], SUFFIX)
             if not blob.is_file():
-                raise InputError(
-                    f"{blob}: latents that were encoded earlier are gone; delete "
-                    f"{context.out / '.dataprep' / 'store' / 'latents'} and run again to encode them anew"
-                )
+                raise LostBlob(f"{blob}: latents that were encoded earlier are gone; run again")
             files.append(kohya.latents(row, kohya.latents_file(picture, row, self.family), blob))
+        if row["texts_key"] is not None:
+            blob = context.blobs.path(row["texts_key"], TEXTS_SUFFIX)
+            files.append(kohya.texts(row, kohya.texts_file(picture), blob))
         return files
 
     def caption(self, row: Row) -> str:
@@ -128,12 +136,14 @@ class Export(Stage):
             batch_size=self.batch_size,
             samples_per_epoch=sum(row["repeats"] or 1 for row in train),
             reg=len(placed) - len(train),
-            name=self.trigger or self.class_word or self.purpose,
+            # A file name: of a trigger such as ../a it must not lead elsewhere.
+            name=safe_name(self.trigger or self.class_word or self.purpose, ascii_only=self.ascii_names),
             caption_tags=max((self.caption(row).count(",") + 1 for row in placed), default=0),
         )
+        kept = _TEXTS_KEPT if any(row["texts_key"] for row in placed) else {}
         return [
             kohya.config("dataset.toml", dataset),
-            kohya.config("train.toml", train_toml(plan, self.train)),
+            kohya.config("train.toml", train_toml(plan, {**kept, **self.train})),
         ]
 
 
@@ -156,6 +166,7 @@ _COLUMNS = pa.schema(
         ("repeats", pa.int32()),
         ("folder", pa.string()),
         ("latents_key", pa.string()),
+        ("texts_key", pa.string()),
     ]
 )
 

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageOps
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from dataprep.digest import digest
 from dataprep.errors import ModelError, RowError
-from dataprep.export.kohya_rules import CACHE_STYLES, FLUX_SCALE, FLUX_SHIFT, Family, latent_arrays
+from dataprep.export.kohya_rules import CACHE_STYLES, FLUX_SCALE, FLUX_SHIFT, Family, is_whole, latent_arrays
 from dataprep.inference.vae import Latents as LatentArray
 from dataprep.inference.vae import Pixels, Precision, Vae
 from dataprep.inference.vae_files import load_vae
 from dataprep.manifest import BOX
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch
+from dataprep.stages.mask import mask_view
+from dataprep.store import disk_faults, write_table
 
 if TYPE_CHECKING:
     from dataprep.models import Model
     from dataprep.store import Blobs
 
 SUFFIX = ".npz"  # of the blobs
+_FORMAT = ".format"  # of the note which number format was chosen
 _OVERFLOW = {"error": "overflow: the VAE makes no finite latents of this picture, in float32 either"}
 
 
@@ -75,7 +79,8 @@ class Latents(Stage):
     def open(self, context: Context) -> TableFunction:
         """Load the VAE. Raises ModelError."""
         model = context.models["vae"]
-        vae = Vae(lambda: load_vae(Path(model.path)), context.device, self.precision, self.tile_px)
+        precision = self._format(model, context.blobs)
+        vae = Vae(lambda: load_vae(Path(model.path)), context.device, precision, self.tile_px)
         channels = CACHE_STYLES[self.family].channels
         if vae.channels != channels:
             raise ModelError(
@@ -88,11 +93,14 @@ class Latents(Stage):
                 raise RowError("no-bucket", "the row has no box or bucket to encode")
             if row["bucket_width"] % vae.stride or row["bucket_height"] % vae.stride:
                 raise RowError("bucket-size", f"a bucket side is no multiple of the VAE's {vae.stride} px")
-            key = self.latents_key(row, model)
+            if vae.precision == "auto":
+                chosen = vae.settle(np.asarray(context.view(row), np.uint8))
+                context.blobs.put(_format_key(model), _FORMAT, partial(_write_format, chosen=chosen))
+            key = self.latents_key(row, model, vae.precision)
             stored = context.blobs.has(key, SUFFIX)
             if stored:
                 return View(key, None, None)
-            mask = alpha_view(context.file(row), row) if self.alpha_mask else None
+            mask = _opacity(context, row) if self.alpha_mask else None
             return View(key, np.asarray(context.view(row), np.uint8), mask)
 
         def encode(views: list[View]) -> list[Mapping[str, Any]]:
@@ -104,8 +112,16 @@ class Latents(Stage):
 
         return per_batch(self, load, encode)
 
-    def latents_key(self, row: Row, model: Model) -> str:
-        """Name of a row's latents: pixels, crop, bucket, VAE weights and settings."""
+    def _format(self, model: Model, blobs: Blobs) -> Precision:
+        """The number format; what "auto" once chose for a VAE holds, so that one set has one format."""
+        note = blobs.path(_format_key(model), _FORMAT)
+        if self.precision != "auto" or not note.is_file():
+            return self.precision
+        known: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16"}
+        return known.get(note.read_text("utf-8", "replace").strip(), "auto")
+
+    def latents_key(self, row: Row, model: Model, precision: Precision) -> str:
+        """Name of a row's latents: pixels, crop, bucket, VAE weights, number format and settings."""
         return digest(
             "latents",
             self.version,
@@ -114,7 +130,8 @@ class Latents(Stage):
             row["bucket_width"],
             row["bucket_height"],
             model.sha256,
-            self.model_dump(mode="json", exclude={"family"}),
+            self.model_dump(mode="json", exclude={"family", "precision"}),
+            precision,
             CACHE_STYLES[self.family].suffix,
         )
 
@@ -152,24 +169,47 @@ class Latents(Stage):
         blobs.put(view.key, SUFFIX, write)
 
 
-def alpha_view(path: Path, row: Row) -> LatentArray:
-    """Opacity of a row's view, (bucket height, bucket width), 0..1; all ones where the file has none.
+def _format_key(model: Model) -> str:
+    return digest("number format", model.sha256)
 
+
+def _write_format(path: Path, chosen: Precision) -> None:
+    path.write_text(chosen, "utf-8")
+
+
+def forget_lost(folder: Path, blobs: Blobs, column: str = "latents_key", suffix: str = SUFFIX) -> int:
+    """Forget every stored result whose blob is gone or damaged, so that the next pass makes it anew.
+
+    Args:
+        folder: stored results of this stage, under all its keys.
+        blobs: where the blobs are; damaged files are removed.
+        column: of the results that names the blob.
+        suffix: of the blobs.
+    Returns:
+        How many were forgotten.
     Raises:
-        RowError: the file cannot be decoded.
+        DiskError: a file cannot be written or removed.
     """
-    size = (row["bucket_width"], row["bucket_height"])
-    try:
-        with Image.open(path) as image:
-            if not image.has_transparency_data:
-                return np.ones(size[::-1], np.float32)
-            alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise RowError("decode", f"its transparency cannot be read: {error}") from error
-    box = row["box"]
-    edges = (box["left"], box["top"], box["right"], box["bottom"])
-    resized = alpha.resize(size, Image.Resampling.BOX, box=edges)
-    return np.asarray(np.asarray(resized, np.float32) / 255, np.float32)
+    forgotten = 0
+    for part in sorted(folder.glob("*/*.parquet")):
+        table = pq.read_table(part)
+        lost = [key is not None and not _kept(blobs.path(key, suffix)) for key in table[column].to_pylist()]
+        if any(lost):
+            write_table(part, table.filter(pa.array([not gone for gone in lost])))
+            forgotten += sum(lost)
+    return forgotten
+
+
+def _kept(path: Path) -> bool:
+    if path.is_file() and is_whole(path.read_bytes()):
+        return True
+    with disk_faults(path):
+        path.unlink(missing_ok=True)
+    return False
+
+
+def _opacity(context: Context, row: Row) -> LatentArray:
+    return np.asarray(np.asarray(mask_view(context, row), np.float32) / 255, np.float32)
 
 
 def _by_shape(views: Iterable[View]) -> list[list[View]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from dataprep.class_plan import SURPLUS, bucket_of, samples_by_bucket, surplus
+from dataprep.classes import MADE, Made, read_made
 from dataprep.export.kohya import folder_name
-from dataprep.export.kohya_rules import reg_uses
 from dataprep.likeness import alike
 from dataprep.manifest import ACTIVE, DROPPED
 from dataprep.stage import Context, Stage, TableFunction
@@ -34,11 +34,19 @@ class Reg(Stage):
             ("reason", pa.string()),
             ("phash", pa.string()),
             ("thumb", pa.string()),
+            ("sha256", pa.string()),
             ("bucket_width", pa.int32()),
             ("bucket_height", pa.int32()),
+            ("crop_loss", pa.float32()),
         ]
     )
-    adds: ClassVar[pa.Schema] = pa.schema([("repeats", pa.int32()), ("folder", pa.string())])
+    adds: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("repeats", pa.int32()),
+            ("folder", pa.string()),
+            ("generated", MADE),  # how a class image was drawn, null for all others
+        ]
+    )
 
     trigger: Annotated[str | None, Field(description="word that the LoRA will answer to")] = None
     class_word: Annotated[str | None, Field(description="what the subject is one of")] = None
@@ -60,13 +68,46 @@ class Reg(Stage):
     near_duplicate_distance: Annotated[
         int, Field(ge=0, le=64, description="class images this near to a training picture are dropped, bits")
     ] = 4
+    class_images: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            description="how many --reg generate draws; unset: pictures x repeats",
+        ),
+    ] = None
+    prompts: Annotated[
+        Literal["class", "captions"],
+        Field(description="what is drawn: the class word, or each caption without trigger and absorbed tags"),
+    ] = "class"
+    negative: Annotated[str, Field(description="what is drawn away from")] = ""
+    sampler: Annotated[
+        Literal["ddim", "euler", "euler_a", "dpm++_2m"], Field(description="how class images are drawn")
+    ] = "ddim"
+    steps: Annotated[int, Field(ge=1, le=1000, description="of the sampler")] = 30
+    guidance: Annotated[float, Field(ge=1, le=30, description="classifier-free guidance; 1 is none")] = 7.0
+    seed: Annotated[int, Field(ge=0, le=2**31, description="start of the class images' own seeds")] = 0
 
     def open(self, context: Context) -> TableFunction:
-        """Needs nothing."""
-        return self.decide
+        """Reads how class images were drawn from the files themselves."""
 
-    def decide(self, table: pa.Table) -> pa.Table:
-        """Repeats and folder of each active row; class images that repeat a training picture are dropped."""
+        def decide(table: pa.Table) -> pa.Table:
+            made = {
+                row["id"]: read_made(context.file(row))
+                for row in table.select(["id", "path", "role", "state"]).to_pylist()
+                if row["role"] == "reg" and row["state"] == ACTIVE
+            }
+            return self.decide(table, made)
+
+        return decide
+
+    def decide(self, table: pa.Table, made: Mapping[str, Made | None] | None = None) -> pa.Table:
+        """Repeats and folder of each active row; class images that repeat a training picture are dropped.
+
+        Args:
+            table: the manifest with the needed columns.
+            made: row id -> how it was drawn.
+        """
         rows = table.to_pylist()
         train = [row for row in rows if row["role"] == "train" and row["state"] == ACTIVE]
         repeats = self.train_repeats(len(train))
@@ -75,6 +116,7 @@ class Reg(Stage):
         hashes = _hashes(train)
         for row in rows:
             row["repeats"] = row["folder"] = None
+            row["generated"] = (made or {}).get(row["id"])
             if row["state"] != ACTIVE:
                 continue
             if row["role"] == "train":
@@ -83,6 +125,7 @@ class Reg(Stage):
                 row["state"], row["reason"] = DROPPED, f"reg:near-duplicate: {twin}"
             else:
                 row["repeats"], row["folder"] = 1, folder_name(1, self.class_word or "class")
+        _drop_surplus(rows)
         names = [*self.adds.names, "state", "reason"]
         fields = [*self.adds, pa.field("state", pa.string()), pa.field("reason", pa.string())]
         return pa.table({name: [row[name] for row in rows] for name in names}, schema=pa.schema(fields))
@@ -110,43 +153,17 @@ class Reg(Stage):
         return None
 
 
+def _drop_surplus(rows: list[dict[str, Any]]) -> None:
+    """Mark the class images that no epoch would come to, so that those that stay keep the proportion."""
+    active = [row for row in rows if row["state"] == ACTIVE and row["bucket_width"] is not None]
+    samples = samples_by_bucket([row for row in active if row["role"] == "train"])
+    reg = [row for row in active if row["role"] == "reg"]
+    if not samples:
+        return
+    for i in surplus([bucket_of(row) for row in reg], [row["crop_loss"] or 0.0 for row in reg], samples):
+        reg[i].update(repeats=None, folder=None, state=DROPPED)
+        reg[i]["reason"] = f"{SURPLUS}: an epoch has room for {samples.total()} class images of {len(reg)}"
+
+
 def _hashes(rows: Sequence[dict[str, Any]]) -> NDArray[np.uint64]:
     return np.array([int(row["phash"], 16) for row in rows if row["phash"] is not None], np.uint64)
-
-
-def reg_plan(table: pa.Table) -> str:
-    """How a trainer will use the class images, in words and numbers, over all and by bucket.
-
-    Args:
-        table: a manifest with columns role, state, repeats, bucket_width and bucket_height.
-    """
-    rows = [row for row in table.to_pylist() if row["state"] == ACTIVE and row["repeats"] is not None]
-    train = [row for row in rows if row["role"] == "train"]
-    reg = [row for row in rows if row["role"] == "reg"]
-    samples = sum(row["repeats"] for row in train)
-    head = f"{len(train)} training pictures x repeats = {samples} an epoch"
-    if not reg:
-        return f"{head}; no class images, so nothing holds the class word in place (give a folder with --reg)"
-    uses = reg_uses(samples, [row["repeats"] for row in reg])
-    lines = [f"{head}; {_usage(uses, samples)}"]
-    by_bucket = Counter({_bucket(row): 0 for row in rows})
-    shown: Counter[str] = Counter()
-    for row in train:
-        by_bucket[_bucket(row)] += row["repeats"]
-    for row, use in zip(reg, uses, strict=True):
-        shown[_bucket(row)] += use
-    lines += [f"  {name}: {count} training, {shown[name]} class" for name, count in by_bucket.most_common()]
-    return "\n".join(lines)
-
-
-def _usage(uses: Sequence[int], samples: int) -> str:
-    if 0 in uses:
-        used = sum(use > 0 for use in uses)
-        return f"{len(uses)} class images are more than that: only the first {used} are used"
-    low, high = min(uses), max(uses)
-    often = f"{low}" if low == high else f"{low} to {high}"
-    return f"{len(uses)} class images are each shown {often} times: together {max(samples, sum(uses))} too"
-
-
-def _bucket(row: dict[str, Any]) -> str:
-    return f"{row['bucket_width']}x{row['bucket_height']}"

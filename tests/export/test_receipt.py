@@ -54,6 +54,15 @@ def test_of_a_killed_run_only_files_in_place_count(tmp_path: Path) -> None:
     assert set(read_receipt(tmp_path)["file"].to_pylist()) == {"a", "b"}
 
 
+def test_a_line_torn_by_a_kill_costs_no_other_entry(tmp_path: Path) -> None:
+    journal(tmp_path, entry(tmp_path, "a", "1"))
+    with (tmp_path / ".dataprep" / "receipt.journal").open("a") as file:
+        file.write('{"file": "torn", "sha')  # killed here; the next run is killed too, before its receipt
+    journal(tmp_path, entry(tmp_path, "b", "2"))
+    journal(tmp_path, entry(tmp_path, "c\u2028d", "3"))  # a letter that also ends a line
+    assert read_receipt(tmp_path)["file"].to_pylist() == ["a", "b", "c\u2028d"]
+
+
 def test_a_broken_receipt_is_named_with_the_way_out(tmp_path: Path) -> None:
     receipt_file(tmp_path).parent.mkdir()
     receipt_file(tmp_path).write_bytes(b"not parquet")

@@ -19,6 +19,8 @@ from dataprep.export.kohya_rules import latent_arrays
 from dataprep.export.receipt import SCHEMA, read_receipt
 from dataprep.stage import Context
 from dataprep.stages.export import Export
+from dataprep.stages.latents import SUFFIX
+from dataprep.store import LostBlob
 from dataprep.taken import Taken, note_taken
 
 Make = Callable[..., dict[str, Any]]
@@ -261,8 +263,19 @@ def test_the_configuration_files_say_what_was_written(
 
 
 def test_lost_latents_are_named(context: Context, placed_row: Make, as_table: Tabulate) -> None:
-    with pytest.raises(InputError, match="run again"):
+    with pytest.raises(LostBlob, match="gone"):
         export(context, as_table([placed_row("a.png", latents_key="dead")]))
+
+
+def test_damaged_latents_are_never_shipped(context: Context, placed_row: Make, as_table: Tabulate) -> None:
+    row = with_latents(placed_row("a.png"), context, "aa11")
+    blob = context.blobs.path("aa11", SUFFIX)
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1  # one bit; the size stays
+    blob.write_bytes(data)
+    with pytest.raises(LostBlob, match="damaged"):
+        export(context, as_table([row]))
+    assert not list(context.out.rglob("*_sd.npz"))
 
 
 def test_an_edited_configuration_is_kept(context: Context, placed_row: Make, as_table: Tabulate) -> None:

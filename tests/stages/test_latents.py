@@ -11,9 +11,11 @@ import pytest
 
 from dataprep.errors import ModelError
 from dataprep.inference.torch_compat import prepare_torch
+from dataprep.inference.vae import Vae
 from dataprep.models import Model
 from dataprep.stage import Context
-from dataprep.stages.latents import Latents
+from dataprep.stages.latents import Latents, forget_lost
+from dataprep.store import Results
 
 Make = Callable[..., dict[str, Any]]
 Tabulate = Callable[[list[dict[str, Any]]], pa.Table]
@@ -94,21 +96,64 @@ def test_latents_do_not_depend_on_the_batch(with_vae: Context, placed_row: Make,
 def test_another_view_has_other_latents(vae_folder: Path, placed_row: Make, change: dict[str, Any]) -> None:
     model = Model("vae", "tiny", vae_folder, "f" * 64)
     row = placed_row("a.png")
-    assert Latents().latents_key(row, model) != Latents().latents_key(row | change, model)
+    assert Latents().latents_key(row, model, "fp32") != Latents().latents_key(row | change, model, "fp32")
 
 
 def test_another_vae_or_number_format_has_other_latents(vae_folder: Path, placed_row: Make) -> None:
     row, model = placed_row("a.png"), Model("vae", "tiny", vae_folder, "f" * 64)
     keys = {
-        Latents().latents_key(row, model),
-        Latents().latents_key(row, replace(model, sha256="0" * 64)),
-        Latents(precision="bf16").latents_key(row, model),
-        Latents(family="sdxl").latents_key(row, model),
-        Latents(flip=True).latents_key(row, model),
-        Latents(alpha_mask=True).latents_key(row, model),
-        Latents(posterior="sample").latents_key(row, model),
+        Latents().latents_key(row, model, "fp32"),
+        Latents().latents_key(row, replace(model, sha256="0" * 64), "fp32"),
+        Latents().latents_key(row, model, "bf16"),
+        Latents(family="sdxl").latents_key(row, model, "fp32"),
+        Latents(flip=True).latents_key(row, model, "fp32"),
+        Latents(alpha_mask=True).latents_key(row, model, "fp32"),
+        Latents(posterior="sample").latents_key(row, model, "fp32"),
     }
     assert len(keys) == 7
+
+
+def test_the_format_that_the_probe_chose_names_the_latents_and_holds_for_later_pictures(
+    with_vae: Context, placed_row: Make, as_table: Tabulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataprep.inference.vae._WORTH_PROBING", 0)
+    fast = {"torch.bfloat16": 0.1, "torch.float32": 1.0}
+
+    def timed(self: Vae, model: Any, piece: np.ndarray) -> tuple[np.ndarray, float]:
+        return np.ones(1), fast[str(model.dtype)]
+
+    monkeypatch.setattr(Vae, "_timed", timed)
+    model, row = with_vae.models["vae"], placed_row("a.png")
+    (key,) = Latents().open(with_vae)(as_table([row]))["latents_key"].to_pylist()
+    assert key == Latents().latents_key(row, model, "bf16")
+    fast["torch.bfloat16"] = 9.0  # another machine, or a busy hour
+    later = placed_row("bb.png")
+    (key,) = Latents().open(with_vae)(as_table([later]))["latents_key"].to_pylist()
+    assert key == Latents().latents_key(later, model, "bf16")
+    (key,) = Latents(precision="fp32").open(with_vae)(as_table([row]))["latents_key"].to_pylist()
+    assert key == Latents().latents_key(row, model, "fp32")
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "one bit"])
+def test_results_whose_latents_are_lost_or_damaged_are_forgotten(
+    with_vae: Context, placed_row: Make, as_table: Tabulate, tmp_path: Path, harm: str
+) -> None:
+    rows = as_table([placed_row("a.png"), placed_row("bb.png")])
+    keys = Latents().open(with_vae)(rows)["latents_key"].to_pylist()
+    store = Results(tmp_path / "store" / "key", pa.schema([("latents_key", pa.string())]))
+    store.append(["1", "2"], pa.table({"latents_key": keys}))
+    assert forget_lost(tmp_path / "store", with_vae.blobs) == 0
+    blob = with_vae.blobs.path(keys[0], ".npz")
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data if harm == "one bit" else data[:-9])
+    if harm == "gone":
+        blob.unlink()
+    assert forget_lost(tmp_path / "store", with_vae.blobs) == 1
+    assert not blob.exists()
+    again = Results(tmp_path / "store" / "key", pa.schema([("latents_key", pa.string())]))
+    assert again.index("1") is None
+    assert again.index("2") is not None
 
 
 def test_a_bucket_the_vae_cannot_take_marks_its_row(

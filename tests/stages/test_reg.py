@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from dataprep.class_plan import reg_plan
 from dataprep.likeness import thumb
-from dataprep.stages.reg import Reg, reg_plan
+from dataprep.stages.reg import Reg
 
 
 def row(number: int, role: str, phash: int | None, state: str = "active") -> dict[str, Any]:
@@ -84,9 +85,15 @@ def test_the_plan_tells_how_often_class_images_are_used() -> None:
     assert "128x128: 12 training, 14 class" in text
 
 
-def test_the_plan_tells_that_too_many_class_images_are_not_used() -> None:
-    rows = [row(i, "train", None) for i in range(2)] + [row(10 + i, "reg", None) for i in range(7)]
-    assert "only the first 4 are used" in reg_plan(decide(rows, repeats=2))
+def test_class_images_that_no_epoch_comes_to_are_left_out_in_proportion() -> None:
+    rows = [row(i, "train", None) for i in range(4)] + [row(10 + i, "reg", None) for i in range(12)]
+    table = decide(rows, repeats=2)
+    stayed = [each for each in table.to_pylist() if each["role"] == "reg" and each["state"] == "active"]
+    assert len(stayed) == 8
+    assert sorted(each["bucket_height"] for each in stayed) == [64] * 4 + [128] * 4
+    left_out = [each for each in table.to_pylist() if each["state"] == "dropped"]
+    assert {each["reason"].partition(":")[2].partition(":")[0] for each in left_out} == {"surplus"}
+    assert "8 class images are each shown 1 times: together 8 too; 4 more are left out" in reg_plan(table)
 
 
 def test_the_plan_says_what_a_set_without_class_images_lacks() -> None:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from dataprep.digest import file_sha256
+from dataprep.inference.text import clip_tokenizer
+from dataprep.models import Model
+from dataprep.stage import Context
+from dataprep.stages.export import Export
+from dataprep.stages.texts import SUFFIX, Texts
+
+Make = Callable[..., dict[str, Any]]
+Tabulate = Callable[[list[dict[str, Any]]], pa.Table]
+
+
+@pytest.fixture
+def with_base(context: Context, xl_path: Path) -> Context:
+    return replace(context, models={"base": Model("base", "tiny", xl_path, "f" * 64)})
+
+
+def keys(context: Context, table: pa.Table, **settings: Any) -> list[str | None]:
+    stage = Texts.model_validate({"cache": True, "family": "sdxl", **settings})
+    found: list[str | None] = stage.open(context)(table)["texts_key"].to_pylist()
+    return found
+
+
+def load(context: Context, key: str | None) -> dict[str, Any]:
+    assert key is not None
+    with np.load(context.blobs.path(key, SUFFIX), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def test_nothing_is_kept_unless_asked_for(context: Context, placed_row: Make, as_table: Tabulate) -> None:
+    assert Texts().models_on_request == ()
+    result = Texts().open(context)(as_table([placed_row("a.png")]))
+    assert result["texts_key"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2"])
+def test_families_without_such_files_are_refused(family: str) -> None:
+    with pytest.raises(ValidationError, match="family sdxl only"):
+        Texts.model_validate({"cache": True, "family": family})
+
+
+@pytest.mark.parametrize(("max_tokens", "rows"), [(75, 77), (225, 227)])
+def test_the_arrays_are_those_that_sd_scripts_reads(
+    with_base: Context, placed_row: Make, as_table: Tabulate, max_tokens: int, rows: int
+) -> None:
+    arrays = load(with_base, keys(with_base, as_table([placed_row("a.png")]), max_tokens=max_tokens)[0])
+    shapes = {name: array.shape for name, array in arrays.items() if name != "fingerprint"}
+    assert shapes == {"hidden_state1": (rows, 32), "hidden_state2": (rows, 48), "pool2": (48,)}
+    assert {arrays[name].dtype for name in shapes} == {np.dtype(np.float32)}
+
+
+def test_outputs_equal_those_of_the_text_encoders_themselves(
+    with_base: Context, xl_path: Path, placed_row: Make, as_table: Tabulate
+) -> None:
+    import torch
+    import transformers
+
+    arrays = load(with_base, keys(with_base, as_table([placed_row("a.png", caption="sks girl")]))[0])
+    first = transformers.CLIPTextModel.from_pretrained(xl_path / "text_encoder")
+    second = transformers.CLIPTextModelWithProjection.from_pretrained(xl_path / "text_encoder_2")
+    with torch.no_grad():
+        ids = clip_tokenizer("eos")("sks girl", padding="max_length", return_tensors="pt")["input_ids"]
+        one = first(ids, output_hidden_states=True).hidden_states[-2][0]
+        ids = clip_tokenizer("!")("sks girl", padding="max_length", return_tensors="pt")["input_ids"]
+        two = second(ids, output_hidden_states=True)
+    assert np.allclose(arrays["hidden_state1"], one.numpy(), atol=1e-5)
+    assert np.allclose(arrays["hidden_state2"], two.hidden_states[-2][0].numpy(), atol=1e-5)
+    assert np.allclose(arrays["pool2"], two.text_embeds[0].numpy(), atol=1e-5)
+
+
+def test_a_caption_is_encoded_once_and_another_has_another_key(
+    with_base: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    rows = [placed_row("a.png"), placed_row("bb.png"), placed_row("ccc.png", caption="other")]
+    found = keys(with_base, as_table([*rows, placed_row("d.png", caption="")]))
+    assert found[0] == found[1] != found[2]
+    assert found[3] is None
+
+
+def test_a_changed_caption_replaces_the_file_that_sd_scripts_would_believe(
+    with_base: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    def export(row: dict[str, Any]) -> None:
+        table = as_table([row])
+        table = table.append_column("texts_key", pa.array(keys(with_base, table)))
+        Export.model_validate({"family": "sdxl", "trigger": "sks"}).open(with_base)(table)
+
+    row = placed_row("a.png")
+    export(row)
+    file = with_base.out / "img/2_sks girl/a_te_outputs.npz"
+    before = file_sha256(file)
+    train = (with_base.out / "train.toml").read_text()
+    assert "cache_text_encoder_outputs_to_disk = true" in train
+    export(row | {"caption": "sks girl, hat"})
+    assert file_sha256(file) != before
+    Export.model_validate({"family": "sdxl", "trigger": "sks"}).open(with_base)(as_table([row]))
+    assert not file.exists()
