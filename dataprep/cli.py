@@ -51,6 +51,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models that stages use: list, get, verify.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+reg_app = typer.Typer(help="Class images: how many are needed, and how they are used.", no_args_is_help=True)
+app.add_typer(reg_app, name="reg")
 
 Prepared = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `dataprep run` prepared.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
@@ -70,9 +72,20 @@ def run(
     purpose: Annotated[str | None, typer.Option(help="character, style, outfit, pose or object.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; default: RAW-prepared.")] = None,
     models: Annotated[str | None, typer.Option(help="Model family; see `dataprep models list`.")] = None,
-    reg: Annotated[Path | None, typer.Option(help="Folder of class images.")] = None,
+    reg: Annotated[
+        str | None, typer.Option(help="Folder of class images; or generate: the base model draws them.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file; default: RAW/dataprep.toml.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage, to curate by hand.")] = None,
+    absorb: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="The trigger takes this tag over.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="This tag is never absorbed or pruned.")
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="A sentence for every picture: none, coca or endpoint.")
+    ] = None,
     overrides: SetOption = None,
     device: DeviceOption = "auto",
     threads: Annotated[int, typer.Option(min=0, help="0: as many as there are cores.")] = 0,
@@ -89,9 +102,11 @@ def run(
         "class_word": class_word,
         "purpose": purpose,
         "models": models,
-        "reg": None if reg is None else str(reg.resolve()),
+        "reg": reg if reg in (None, "generate") else str(Path(reg).resolve()),
     }
-    job = Job(raw, out or default_out(raw), config, flags, tuple(overrides or ()), until)
+    told = [*(overrides or ()), *_lists({"prune.absorb": absorb, "prune.keep": keep})]
+    told += [] if caption is None else [f"caption.by={caption}"]
+    job = Job(raw, out or default_out(raw), config, flags, tuple(told), until)
     if dry_run:
         _print_forecast(job, device, as_json)
         return
@@ -101,12 +116,20 @@ def run(
         raise typer.Exit(1)
 
 
+def _lists(named: dict[str, list[str] | None]) -> list[str]:
+    """Lists from the command line as --set texts."""
+    return [f"{name}={json.dumps(tags, ensure_ascii=False)}" for name, tags in named.items() if tags]
+
+
 @app.command()
 def status(directory: Prepared, as_json: AsJson = False) -> None:
-    """Say what is stale and would run again, and why."""
+    """Say what is stale and would run again, and why, and which files were edited by hand."""
     from dataprep.run import Job
+    from dataprep.snapshots import edits_text
 
     _print_forecast(Job.load(directory), "cpu", as_json)
+    if not as_json and (edits := edits_text(directory)):
+        typer.echo("\n".join(["edited since the last run; the next one takes it over:", *edits]))
 
 
 @app.command()
@@ -140,13 +163,16 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """List findings before training; exit status 1 if any is serious."""
-    from dataprep.check import check as find
+    from dataprep import check as gate
 
-    findings = find(directory, frozenset(waive or ()))
+    left_out = frozenset(waive or ()) | gate.waived(directory)
+    findings = gate.check(directory, left_out)
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=1, ensure_ascii=False))
     else:
         typer.echo("\n\n".join(str(finding) for finding in findings) or "no findings")
+        if left_out:
+            typer.echo(f"\nleft out by you: {', '.join(sorted(left_out))}")
     if any(finding.severity == "serious" for finding in findings):
         raise typer.Exit(1)
 
@@ -183,16 +209,49 @@ def export(
 
 
 @app.command()
+def push(
+    directory: Prepared,
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The data set on the Hub.")],
+    public: Annotated[bool, typer.Option(help="Let everybody see it; default: private.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Upload; else only say what would be.")] = False,
+) -> None:
+    """Put the set on the Hugging Face Hub, private unless told; first only say what would be sent."""
+    from dataprep.export.push import plan_push
+    from dataprep.export.push import push as upload
+
+    plan = plan_push(directory, repo, public=public)
+    typer.echo(str(plan))
+    typer.echo(upload(plan) if yes else "nothing was sent: this was a dry run; add --yes to upload")
+
+
+@reg_app.command("plan")
+def reg_show(directory: Prepared) -> None:
+    """Say how many class images a trainer will use, against training pictures x repeats, by bucket."""
+    from dataprep.class_plan import reg_plan
+    from dataprep.run import read_manifest
+
+    typer.echo(reg_plan(read_manifest(directory)[0]))
+
+
+@app.command()
 def train(
     directory: Prepared,
     config: Annotated[Path | None, typer.Option(help="Default: DIR/train.toml.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    extract: Annotated[
+        Path | None,
+        typer.Option(metavar="TUNED", help="Instead turn this fine-tuned model into a LoRA, by SVD."),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a LoRA on the prepared folder; writes DIR/model/NAME.safetensors."""
-    from dataprep.training import train_folder
+    from dataprep.training import energy_text, extract_lora, train_folder
 
+    if extract is not None:
+        path, kept = extract_lora(directory, extract, config, tuple(overrides or ()), device)
+        typer.echo(f"{energy_text(kept)}\nLoRA: {path}")
+        return
     console = _console()
     path = train_folder(directory, config, tuple(overrides or ()), resume, device, console)
     typer.echo(f"LoRA: {path}")
@@ -244,12 +303,14 @@ def models_list() -> None:
 
 
 @models_app.command("get")
-def models_get(name: str) -> None:
-    """Fetch all models of a family now."""
-    from dataprep.models import KINDS, resolve
+def models_get(
+    name: Annotated[str, typer.Argument(help="A family, a known model, or KIND=MODEL.")],
+) -> None:
+    """Fetch all models of a family, or one model, now."""
+    from dataprep.models import fetch
 
-    for kind in KINDS:
-        typer.echo(f"{kind}: {resolve(name, kind).path}")
+    for model in fetch(name):
+        typer.echo(f"{model.kind}: {model.path}")
 
 
 @models_app.command("verify")

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageCms
 
-Alpha = Literal["white", "black", "colour"]
-_BACKGROUND = {"white": (255, 255, 255), "black": (0, 0, 0)}
+Alpha = Literal["white", "black", "colour", "mask"]
+_BACKGROUND = {"white": (255, 255, 255), "black": (0, 0, 0), "mask": (255, 255, 255)}
 # Mode a picture must be in before a profile of this colour space is applied to it.
 _PROFILE_MODE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -25,7 +25,7 @@ def to_srgb(image: Image.Image, alpha: Alpha) -> Image.Image:
 
     Args:
         image: decoded, any mode Pillow knows.
-        alpha: what shows through: "white", "black", or "colour" for the colours hidden under the alpha.
+        alpha: what shows through: "white" (for "mask" too), "black", or "colour" for the hidden colours.
     Raises:
         ValueError: a float picture has values outside every known range.
     """
@@ -39,6 +39,11 @@ def to_srgb(image: Image.Image, alpha: Alpha) -> Image.Image:
     canvas = Image.new("RGB", rgb.size, _BACKGROUND[alpha])
     canvas.paste(rgb, mask=mask)
     return canvas
+
+
+def opacity(image: Image.Image) -> Image.Image | None:
+    """The alpha of a decoded picture, mode L; None where nothing is transparent."""
+    return _split_alpha(_eight_bits(image))[1]
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dataprep.hashing import numbers_of
-from dataprep.likeness import TRIMMED, WHOLE, alike
+from dataprep.likeness import TRIMMED, WHOLE, alike, is_marked
 from dataprep.likeness import mirrored as mirror_thumb
 from dataprep.neighbours import Forest, Hashes, hamming, join_near
 
 Row = dict[str, Any]
 
 _LOSSLESS = frozenset({"png", "bmp", "tiff", "ppm", "qoi", "gif"})
+_WITNESSES = 16  # best copies of a group that the others are compared with for marks
+_SAME_FRAMING = 0.02  # difference of the shares within the borders up to which two copies lie alike
 # The hash and the thumb that belong together, and how alike thumbs have to be: a pair has to pass one line.
 _VIEWS = (("phash", "thumb", WHOLE), ("trim_phash", "trim_thumb", TRIMMED))
 
@@ -45,21 +47,29 @@ _REASONS = (
     "without borders",
     "less compressed",
     "the larger file",
+    "without a mark such as a watermark",
     "captioned",
     "of the shorter name",
     "the first by name",
 )
 
 
-def worth(row: Row) -> tuple[Any, ...]:
-    """What a copy has going for it, in the order of _REASONS; the greatest tuple is kept."""
+def worth(row: Row, *, marked: bool = False) -> tuple[Any, ...]:
+    """What a copy has going for it, in the order of _REASONS; the greatest tuple is kept.
+
+    Args:
+        row: of the copy.
+        marked: whether there is something on it that its copies lack.
+    """
     pixels = row["width"] * row["height"] * row["trim_share"]
     return (
         row["hand_state"] == "keep",
         round(4 * math.log2(max(1.0, pixels))),  # a fifth more pixels count; a few rows cut off do not
         row["trim_share"] > 0.98,
         row["format"] in _LOSSLESS,
-        round(math.log2(max(1, row["bytes"]) / max(1.0, pixels)), 1),
+        # Half as many bytes again a pixel count: small differences are the encoder's, not the picture's.
+        round(2 * math.log2(max(1, row["bytes"]) / max(1.0, pixels))),
+        not marked,
         row["raw_caption"] is not None,
         -len(row["path"]),  # "a.png" rather than "a (copy).png"
         tuple(-ord(letter) for letter in row["path"]),
@@ -81,15 +91,33 @@ def find_copies(rows: list[Row], max_distance: int, *, mirrored: bool = False) -
     copies: list[Copy] = []
     for group in _groups(rows, hashes, mirror, max_distance):
         kept: list[int] = []
-        for i in sorted(group, key=lambda i: worth(rows[i]), reverse=True):
+        marked = _marked(group, rows, hashes["phash"], max_distance)
+        value = {i: worth(rows[i], marked=i in marked) for i in group}
+        for i in sorted(group, key=lambda i: value[i], reverse=True):
             found = None
             if rows[i]["hand_state"] != "keep":
                 found = _nearest(i, kept, rows, hashes, mirror, max_distance)
             if found is None:
                 kept.append(i)
             else:
-                copies.append(found)
+                copies.append(replace(found, why=_why(value[found.of], value[i])))
     return copies
+
+
+def _marked(group: list[int], rows: list[Row], hashes: Hashes, max_distance: int) -> set[int]:
+    """Those of a group that have a mark which a near copy of the same framing lacks."""
+    witnesses = sorted(group, key=lambda i: worth(rows[i]), reverse=True)[:_WITNESSES]
+    marked = set()
+    for i in group:
+        for j in witnesses:
+            comparable = i != j and rows[i]["edges"] and rows[j]["edges"]
+            if not comparable or hamming(hashes[i], hashes[j]) > max_distance:
+                continue
+            if abs(rows[i]["trim_share"] - rows[j]["trim_share"]) > _SAME_FRAMING:
+                continue
+            if is_marked(rows[i]["edges"], rows[j]["edges"]) and alike(rows[i]["thumb"], rows[j]["thumb"]):
+                marked.add(i)
+    return marked
 
 
 def _groups(
@@ -141,11 +169,11 @@ def _nearest(
     if not candidates:
         return None
     distance, best = min(candidates)
-    return Copy(i, best, distance, _why(rows[best], rows[i]))
+    return Copy(i, best, distance, "")
 
 
-def _why(kept: Row, dropped: Row) -> str:
-    for reason, a, b in zip(_REASONS, worth(kept), worth(dropped), strict=True):
+def _why(kept: tuple[Any, ...], dropped: tuple[Any, ...]) -> str:
+    for reason, a, b in zip(_REASONS, kept, dropped, strict=True):
         if a != b:
             return reason
     return _REASONS[-1]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataprep.classes import missing, orders
 from dataprep.manifest import active
 from dataprep.progress import Observer
 from dataprep.rows import RowStage, run_rows
 from dataprep.run import Job, Planned, plan, run_whole
 from dataprep.stage import Stage
+
+if TYPE_CHECKING:
+    from dataprep.stages.reg import Reg
+
+DRAWN = "class images"
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Step:
 
     def __str__(self) -> str:
         count = "?" if self.to_compute is None else str(self.to_compute)
+        if self.stage == DRAWN:
+            return f"{self.stage:<12} {count:>7} of {self.rows or '?'} to draw  {self.note}"
         return f"{self.stage:<12} {count:>7} of {self.rows} rows to compute  {self.note}".rstrip()
 
 
@@ -43,7 +52,30 @@ def forecast(job: Job, *, device: str = "cpu") -> list[Step]:
             continue
         step, table = _step(stage, key, table, planned)
         steps.append(step)
+        if stage.name == "reg" and planned.draws and table is not None:
+            steps.append(_to_draw(table, cast("Reg", stage), planned))
+            table = None if steps[-1].to_compute else table
+    if planned.draws and not any(step.stage == DRAWN for step in steps):
+        steps.append(Step(DRAWN, 0, None, _how_many(planned)))
     return steps
+
+
+def _to_draw(table: pa.Table, reg: Reg, planned: Planned) -> Step:
+    wanted = orders(table, reg)
+    lacking = len(missing(wanted, planned.context))
+    note = f"drawn by {planned.context.models['base'].name}" if lacking else "drawn already"
+    return Step(DRAWN, len(wanted), lacking, note)
+
+
+def _how_many(planned: Planned) -> str:
+    """What can be said of class images before the training set is known."""
+    reg = cast("Reg", next(stage for stage in planned.stages if stage.name == "reg"))
+    many = "as many as training pictures x repeats"
+    goal = (
+        f"about {reg.target_samples_per_epoch}" if reg.repeats is None else f"{reg.repeats} for each picture"
+    )
+    number = f"{reg.class_images}" if reg.class_images else f"{many}, {goal}"
+    return f"{planned.context.models['base'].name} draws those that are not there yet: {number}"
 
 
 def _step(stage: Stage, key: str, table: pa.Table | None, planned: Planned) -> tuple[Step, pa.Table | None]:

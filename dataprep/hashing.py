@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -61,6 +63,30 @@ def _reference_bits(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return bits
 
 
+Hash = Literal["phash", "dhash", "whash"]
+
+
+def bits_of(image: Image.Image, kind: Hash = "phash") -> NDArray[np.bool_]:
+    """The 64 bits of a perceptual hash, equal to those of the imagehash function of this name.
+
+    Args:
+        image: mode RGB.
+        kind: phash: lowest DCT coefficients; dhash: neighbours compared; whash: Haar wavelets, far slower.
+    Returns:
+        Shape (8, 8).
+    """
+    if kind == "phash":
+        return phash_bits(grey_thumbnail(image))
+    if kind == "dhash":
+        grey = np.asarray(image.convert("L").resize((_LOW + 1, _LOW), Image.Resampling.LANCZOS))
+        rising: NDArray[np.bool_] = grey[:, 1:] > grey[:, :-1]
+        return rising
+    import imagehash
+
+    bits: NDArray[np.bool_] = imagehash.whash(image, hash_size=_LOW).hash
+    return bits
+
+
 def hex_of(bits: NDArray[np.bool_]) -> str:
     """64 bits as 16 hex digits, in the order that str(imagehash.ImageHash) prints."""
     return np.packbits(bits.reshape(-1)).tobytes().hex()
@@ -76,15 +102,18 @@ def phash(image: Image.Image) -> str:
     return hex_of(phash_bits(grey_thumbnail(image)))
 
 
-def trimmed(image: Image.Image, tolerance: int = 24, least_share: float = 0.2) -> Image.Image:
+def trimmed(
+    image: Image.Image, light: Image.Image | None = None, tolerance: int = 24, least_share: float = 0.2
+) -> Image.Image:
     """The picture without uniform borders, also where one lies within another.
 
     Args:
         image: mode RGB.
+        light: the same in mode L, where it is at hand.
         tolerance: how far a border pixel's grey may be from its line's median, grey levels.
         least_share: each side keeps at least this share of its length, else it is not trimmed further.
     """
-    grey = np.asarray(image.convert("L")).astype(np.int16)
+    grey = np.asarray(image.convert("L") if light is None else light).astype(np.int16)
     left, top, right, bottom = 0, 0, image.width, image.height
     for _ in range(_NESTED_BORDERS):
         inner = grey[top:bottom, left:right]
@@ -112,10 +141,26 @@ def detail(grey: NDArray[np.uint8]) -> float:
     return float(grey.astype(np.float64).std())
 
 
+def laplacian(grey: Image.Image) -> NDArray[np.int16]:
+    """How much each inner pixel's grey differs from its four neighbours' sum.
+
+    Args:
+        grey: mode L.
+    Returns:
+        Shape (H - 2, W - 2), no rows or columns where the picture is thinner than 3 px.
+    """
+    values = np.asarray(grey).astype(np.int16)  # the Laplacian lies within 4 * 255
+    found: NDArray[np.int16] = 4 * values[1:-1, 1:-1]
+    for neighbour in (values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]):
+        found -= neighbour
+    return found
+
+
+def variance(laplacian: NDArray[np.int16]) -> float:
+    """Sharpness: of the Laplacian of a picture, grey levels squared; under about 100 looks soft."""
+    return float(laplacian.var(dtype=np.float32)) if laplacian.size else 0.0
+
+
 def sharpness(image: Image.Image) -> float:
     """Variance of the Laplacian of the grey picture, grey levels squared; under about 100 looks soft."""
-    grey = np.asarray(image.convert("L")).astype(np.int16)  # the Laplacian lies within 4 * 255
-    if min(grey.shape) < 3:
-        return 0.0
-    inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    return float(inner.var(dtype=np.float32))
+    return variance(laplacian(image.convert("L")))

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,10 @@ from dataprep.errors import InputError
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 MAX_DEPTH = 16  # the format needs 3
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+MAX_DIMENSIONS = 64  # NumPy's own limit; the product of a million of them would take hours
+_PROBLEMS_TOLD = 20
+# An unfinished string counts up to the end: tried again at each of its quotes, it would take hours.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "U16": 16, "I16": 16, "F16": 16,
@@ -70,6 +74,8 @@ def read_header(path: Path) -> Header:
     metadata = _metadata(path, document.pop("__metadata__", None))
     tensors = {name: _tensor(path, name, value) for name, value in document.items()}
     problems += _layout_problems(path, tensors, size - 8 - length)
+    if len(problems) > _PROBLEMS_TOLD:
+        problems[_PROBLEMS_TOLD:] = [f"and {len(problems) - _PROBLEMS_TOLD} more of this kind"]
     return Header(path, metadata, tensors, 8 + length, size, tuple(problems))
 
 
@@ -101,8 +107,8 @@ def _document(path: Path, text: bytes) -> tuple[dict[str, Any], list[str]]:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
         if len(result) != len(items):
-            names = [name for name, _ in items]
-            repeated.extend(name for name in result if names.count(name) > 1)
+            counts = Counter(name for name, _ in items)
+            repeated.extend(name for name, count in counts.items() if count > 1)
         return result
 
     if not text.startswith(b"{"):
@@ -144,6 +150,8 @@ def _tensor(path: Path, name: str, value: object) -> TensorInfo:
         raise wrong
     shape, offsets = value["shape"], value["data_offsets"]
     if not (_whole_numbers(shape) and _whole_numbers(offsets) and len(offsets) == 2):
+        raise wrong
+    if len(shape) > MAX_DIMENSIONS:
         raise wrong
     if not isinstance(value["dtype"], str):
         raise wrong

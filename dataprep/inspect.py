@@ -18,7 +18,7 @@ from typing import Any
 
 from dataprep.header import Header, TensorInfo, read_header
 from dataprep.network_keys import Content, read_content
-from dataprep.parameters import PARAMETERS
+from dataprep.parameters import PARAMETERS, flattened
 
 _TAGS_SHOWN = 30
 _BAR_WIDTH = 30
@@ -54,7 +54,8 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; nested JSON in the metadata stays the text that it is."""
-        return {**asdict(self), "path": str(self.path)}
+        family = self.content.family or _FAMILIES.get(self.metadata.get("ss_base_model_version", ""))
+        return {**asdict(self), "path": str(self.path), "family": family}
 
 
 def inspect_file(path: Path, *, check_hashes: bool = False) -> Report:
@@ -69,7 +70,7 @@ def inspect_file(path: Path, *, check_hashes: bool = False) -> Report:
     header = read_header(path)
     problems = list(header.problems)
     content = read_content(header.tensors)
-    metadata = header.metadata
+    metadata = {_whole(name): _whole(text) for name, text in header.metadata.items()}
     family = _FAMILIES.get(metadata.get("ss_base_model_version", ""))
     if family and content.family and family != content.family:
         problems.append(f"its metadata says {family}, its tensors are of {content.family}")
@@ -99,7 +100,12 @@ def _nested(metadata: Mapping[str, str], name: str, problems: list[str]) -> Any:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return value if type(value) is int and 0 <= value < 2**63 else 0
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which JSON can spell and no terminal or file can take."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _tags(metadata: Mapping[str, str], problems: list[str]) -> dict[str, int]:
@@ -107,7 +113,7 @@ def _tags(metadata: Mapping[str, str], problems: list[str]) -> dict[str, int]:
     tags: Counter[str] = Counter()
     for folder in value.values() if isinstance(value, dict) else ():
         for tag, count in folder.items() if isinstance(folder, dict) else ():
-            tags[tag.strip()] += _count(count)
+            tags[_whole(tag.strip())] += _count(count)
     return dict(tags.most_common())
 
 
@@ -120,7 +126,7 @@ def _dataset(
         value = _nested(metadata, name, problems)
         for folder, facts in value.items() if isinstance(value, dict) else ():
             if isinstance(facts, dict):
-                folders[folder] = (_count(facts.get("img_count")), _count(facts.get("n_repeats")))
+                folders[_whole(folder)] = (_count(facts.get("img_count")), _count(facts.get("n_repeats")))
     infos = [_nested(metadata, "ss_bucket_info", problems)]
     datasets = _nested(metadata, "ss_datasets", problems)
     infos += [each.get("bucket_info") for each in datasets or () if isinstance(each, dict)]
@@ -128,7 +134,7 @@ def _dataset(
         found = info.get("buckets") if isinstance(info, dict) else None
         for bucket in found.values() if isinstance(found, dict) else ():
             if isinstance(bucket, dict) and isinstance(bucket.get("resolution"), list):
-                buckets["x".join(map(str, bucket["resolution"]))] += _count(bucket.get("count"))
+                buckets[_whole("x".join(map(str, bucket["resolution"])))] += _count(bucket.get("count"))
     return folders, dict(buckets.most_common())
 
 
@@ -194,7 +200,7 @@ def describe(report: Report) -> str:
     """A report in words."""
     content = report.content
     lines = [f"{report.path}  {report.file_bytes / 1e6:.1f} MB", _headline(report), ""]
-    lines += [f"! {problem}" for problem in report.problems]
+    lines += [f"! {_short(problem)}" for problem in report.problems]
     lines += [f"{name}: {verdict}" for name, verdict in report.hashes.items()]
     if content.modules:
         lines += [
@@ -202,11 +208,12 @@ def describe(report: Report) -> str:
             f"  alpha         {_spread(report.alphas)}",
             f"  number format {', '.join(content.dtypes)}",
         ]
+    told = flattened(report.metadata)
     for title, group in PARAMETERS.items():
         shown = [
-            f"  {key.removeprefix('ss_'):28} {_short(report.metadata[key])}  ({parameter.meaning})"
+            f"  {key.removeprefix('ss_'):28} {_short(told[key])}  ({parameter.meaning})"
             for key, parameter in group.items()
-            if report.metadata.get(key, "None") not in ("", "None")
+            if told.get(key, "None") not in ("", "None")
         ]
         if shown:
             lines += ["", f"{title}:", *shown]
@@ -219,7 +226,9 @@ def describe(report: Report) -> str:
 def _headline(report: Report) -> str:
     content = report.content
     parts = ", ".join(f"{count} in the {part}" for part, count in content.parts.items())
-    head = f"{content.kind} for {content.family or 'an unknown base model'}"
+    stated = _FAMILIES.get(report.metadata.get("ss_base_model_version", ""))
+    said = f"{stated} (by its metadata; the tensors do not tell)" if stated else "an unknown base model"
+    head = f"{content.kind} for {content.family or said}"
     return f"{head}: {content.modules} modules ({parts})" if content.modules else head
 
 
@@ -235,7 +244,9 @@ def _dataset_lines(report: Report) -> list[str]:
     lines = []
     if report.folders:
         lines += ["", "folders:"]
-        lines += [f"  {name}: {images} pictures x {n}" for name, (images, n) in report.folders.items()]
+        lines += [
+            f"  {_short(name)}: {images} pictures x {n}" for name, (images, n) in report.folders.items()
+        ]
     if report.buckets:
         lines += ["", "buckets:", *_bars(report.buckets)]
     if report.tags:
@@ -267,8 +278,15 @@ def _pretty(text: str) -> str:
 def _other_lines(report: Report) -> list[str]:
     known = {key for group in PARAMETERS.values() for key in group} | {*_HIDDEN, *_RECIPES}
     other = sorted(name for name in report.metadata if name not in known)
-    shown = [f"  {_short(name, 40):28} {_short(report.metadata[name])}" for name in other]
-    return ["", "other metadata:", *shown] if shown else []
+    lines = []
+    for title, own in (("model card (modelspec):", True), ("other metadata:", False)):
+        shown = [
+            f"  {_short(name, 40):32} {_short(report.metadata[name])}"
+            for name in other
+            if name.startswith("modelspec.") is own
+        ]
+        lines += ["", title, *shown] if shown else []
+    return lines
 
 
 def compare(one: Report, other: Report) -> str:

@@ -18,6 +18,9 @@ _SIDE = 8  # px
 _LUMA = np.array([0.299, 0.587, 0.114])
 _COLOURLESS = 4.0  # root mean square of chroma, levels
 _FLAT = 3.0  # standard deviation of brightness, levels: nothing to correlate
+_STILL = 4.0  # levels of the Laplacian that noise and compression make
+_BUSIER = 0.6  # octaves: how much busier a cell is under a mark
+_MOST_CELLS = 24  # of 64: what changes more is not a mark
 _FLAT_APART = 8.0  # root mean square difference of two flat pictures, levels
 
 
@@ -51,6 +54,32 @@ def thumb(image: Image.Image) -> str:
         image: mode RGB.
     """
     return base64.b64encode(image.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()).decode("ascii")
+
+
+def edges(laplacian: NDArray[np.int16]) -> str:
+    """How busy each of 8x8 cells of a picture is, as text: mean size of its Laplacian, 0 to 255."""
+    sizes = np.abs(laplacian).astype(np.float32)
+    if min(sizes.shape) < _SIDE:
+        return base64.b64encode(bytes(_SIDE * _SIDE)).decode("ascii")
+    rows = np.linspace(0, sizes.shape[0], _SIDE + 1).astype(int)[:-1]
+    columns = np.linspace(0, sizes.shape[1], _SIDE + 1).astype(int)[:-1]
+    sums = np.add.reduceat(np.add.reduceat(sizes, rows, axis=0), columns, axis=1)
+    means = sums * (_SIDE * _SIDE / sizes.size)
+    return base64.b64encode(np.clip(means, 0, 255).round().astype(np.uint8).tobytes()).decode("ascii")
+
+
+def is_marked(first: str, second: str) -> bool:
+    """Whether the first of two copies has something on it that the second has not, such as a watermark.
+
+    Args:
+        first: what `edges` gave for one picture.
+        second: and for a copy of it.
+    """
+    a, b = (np.frombuffer(base64.b64decode(text), np.uint8).astype(np.float64) for text in (first, second))
+    busier = np.log2((a + _STILL) / (b + _STILL))
+    busier -= np.median(busier)  # the one that is sharper all over is not marked
+    more, less = int((busier > _BUSIER).sum()), int((busier < -_BUSIER).sum())
+    return more > 0 and more > 2 * less and more <= _MOST_CELLS
 
 
 def _values(text: str) -> NDArray[np.float64]:

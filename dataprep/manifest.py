@@ -19,7 +19,7 @@ TAG = pa.struct(
     [
         ("tag", pa.string()),
         ("score", pa.float32()),
-        ("source", pa.string()),  # tagger | clip | hand | raw
+        ("source", pa.string()),  # tagger | clip | caption | hand | raw
         ("category", pa.string()),  # general | character | rating | ...
         ("fate", pa.string()),  # kept | absorbed | pruned | removed_by_hand | added_by_hand
         ("rule", pa.string()),  # why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -95,7 +96,31 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
     },
 }
 _ABSENT = ("", "None")
+# What training with --dataset_config tells in ss_datasets, of whole sets and of their folders
+_OF_DATASETS = (
+    "batch_size_per_device", "resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
+    "bucket_no_upscale",
+)  # fmt: skip
+_OF_SUBSETS = (
+    "flip_aug", "color_aug", "random_crop", "shuffle_caption", "keep_tokens", "caption_dropout_rate",
+    "caption_tag_dropout_rate",
+)  # fmt: skip
 _WORD = re.compile(r"[A-Za-z_][\w.]*")
+
+
+def flattened(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata with what ss_datasets says, in folder mode's names, where all data sets say the same."""
+    datasets = _value_of_json(metadata.get("ss_datasets", ""))
+    sets = [each for each in datasets if isinstance(each, dict)] if isinstance(datasets, list) else []
+    lists = [each.get("subsets") for each in sets]
+    subsets = [each for found in lists if isinstance(found, list) for each in found if isinstance(each, dict)]
+    told: dict[str, str] = {}
+    for names, parts in ((_OF_DATASETS, sets), (_OF_SUBSETS, [s for s in subsets if not s.get("is_reg")])):
+        for name in names:
+            values = [part.get(name) for part in parts]
+            if values and values[0] is not None and all(value == values[0] for value in values):
+                told[f"ss_{name}"] = str(values[0])
+    return told | dict(metadata)
 
 
 def as_config(metadata: Mapping[str, str]) -> str:
@@ -103,6 +128,7 @@ def as_config(metadata: Mapping[str, str]) -> str:
 
     Folder mode and dataset-config mode are both understood; what the file does not tell is left out.
     """
+    metadata = flattened(metadata)
     lines = [
         "# Training parameters of a published file, read from its metadata.",
         "# Rate, rank and steps suit its data set; look at each before use.",
@@ -165,8 +191,6 @@ def _network_args(text: str) -> list[str]:
 
 
 def _value_of_json(text: str) -> object:
-    import json
-
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):

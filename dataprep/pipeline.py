@@ -9,6 +9,7 @@ import pyarrow as pa
 from dataprep.errors import ConfigError, StageError
 from dataprep.stage import Stage
 from dataprep.stages.bucket import Bucket
+from dataprep.stages.caption import Caption
 from dataprep.stages.clip import Clip
 from dataprep.stages.crop import Crop
 from dataprep.stages.curate import Curate
@@ -16,10 +17,13 @@ from dataprep.stages.dedup import Dedup
 from dataprep.stages.export import Export
 from dataprep.stages.fingerprint import Fingerprint
 from dataprep.stages.latents import Latents
+from dataprep.stages.mask import Mask
 from dataprep.stages.prune import Prune
 from dataprep.stages.reg import Reg
 from dataprep.stages.scan import Scan
+from dataprep.stages.split import Split
 from dataprep.stages.tag import Tag
+from dataprep.stages.texts import Texts
 
 STAGES: tuple[type[Stage], ...] = (
     Scan,
@@ -27,17 +31,24 @@ STAGES: tuple[type[Stage], ...] = (
     Fingerprint,
     Dedup,
     Crop,
+    Split,
     Bucket,
     Tag,
     Clip,
+    Caption,
     Prune,
     Reg,
+    Texts,
     Latents,
     Export,
+    Mask,
 )
 
 # What a chain that stops early still needs so that its folder can be looked at and edited by hand.
-_ALWAYS_AFTER = {"tag": ("prune", "reg"), "clip": ("prune", "reg"), "prune": ("reg",)}
+_ALWAYS_AFTER = {
+    **dict.fromkeys(("tag", "clip", "caption"), ("prune", "reg")),
+    "prune": ("reg",),
+}
 
 
 @dataclass(frozen=True)

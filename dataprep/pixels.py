@@ -9,7 +9,6 @@ import io
 import struct
 import threading
 import warnings
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -18,61 +17,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from dataprep.colour import Alpha, to_srgb
+from dataprep.colour import Alpha, opacity, to_srgb
 from dataprep.digest import digest
 from dataprep.errors import RowError
+from dataprep.formats import DECODE_ERRORS, is_cut_off, readers, row_error
 
 # Raise it when the same file and policy give other pixels.
 PIXELS_VERSION = 1
 
-# Pillow would also try formats that run programs (EPS) or that any bytes pass for (TGA).
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "QOI")
-IMAGE_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *(
-            "jpg",
-            "jpeg",
-            "jpe",
-            "jfif",
-            "mpo",
-            "png",
-            "apng",
-            "webp",
-            "avif",
-            "gif",
-            "bmp",
-            "dib",
-            "tif",
-            "tiff",
-        ),
-        *("jp2", "j2k", "jpx", "ppm", "pgm", "pbm", "pnm", "ico", "qoi", "heic", "heif", "jxl"),
-    )
-)
-_PLUGIN = {"HEIF": "pillow-heif", "JXL": "pillow-jxl-plugin"}
 _ORIENTATION = 0x0112  # EXIF tag
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-# What decoders raise on damaged files, found by feeding them mutated files.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    NotImplementedError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-
+_GREATEST_SIDE = 2**31 - 1  # px; what a damaged header may exceed and a column cannot hold
+_MOST_FRAMES = 10_000  # a damaged header may claim billions
 _WARNERS = r"PIL\.|dataprep\.pixels"
 
 # Our own limits are checked against the header before any pixel is decoded, for every row, with a reason.
@@ -84,73 +42,121 @@ class PixelPolicy:
     """What a user may decide about pixels. Everything here is part of a picture's identity.
 
     Attributes:
-        alpha: what shows through transparency: "white", "black", or "colour" (the hidden colours).
+        alpha: what shows through transparency: "white", "black", "colour" (the hidden colours), or "mask":
+            white, and what is transparent is written as a mask.
+        salvage: least share of a truncated picture's rows for which these rows are the picture; 0: never.
     """
 
     alpha: Alpha = "white"
+    salvage: float = 0.0
 
-    def key(self, sha256: str) -> str:
-        """Identity of the pixels that this policy makes of a file with this content."""
-        return digest("pixels", PIXELS_VERSION, asdict(self), sha256)
+    def key(self, sha256: str, frame: int = 0) -> str:
+        """Identity of the pixels that this policy makes of a file with this content.
+
+        Args:
+            sha256: of the file.
+            frame: number of the frame or page; it can be read off the key again.
+        """
+        return digest("pixels", PIXELS_VERSION, asdict(self), sha256) + (f"#{frame}" if frame else "")
+
+
+def frame_of(pixels_key: str) -> int:
+    """The frame or page that a pixels key is of; 0 is the first."""
+    return int(pixels_key.rpartition("#")[2]) if "#" in pixels_key else 0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What an image file's header says. Sides in px, upright."""
+    """What an image file's header says. Sides in px, upright.
+
+    Attributes:
+        format: Pillow's name in small letters.
+        width: px.
+        height: px.
+        frames: of an animation, or pages; the pictures behind a phone's (gain map, depth) are none.
+        whole: False for the rows that are there of a truncated picture.
+    """
 
     format: str
     width: int
     height: int
+    frames: int = 1
+    whole: bool = True
 
 
-def probe(path: Path) -> Probe:
-    """Format and upright size from the header; decodes no pixels.
+def probe(path: Path, policy: PixelPolicy | None = None, frame: int = 0) -> Probe:
+    """Format and upright size from the header; decodes no pixels, but of truncated files to be salvaged.
 
     Raises:
         RowError: "empty", "not-an-image", "unreadable", "unsupported", or transiently "io".
     """
-    with _opened(path) as (image, stream):
-        if image.format == "PNG" and _has_late_metadata(stream):
-            _decoded(image, path)  # rare: an orientation behind the pixels
+    salvage = 0.0 if policy is None else policy.salvage
+    with _opened(path, frame) as (image, stream):
+        name, frames, whole = (image.format or "").lower(), _frames(image), True
+        if salvage and is_cut_off(image.format, stream):
+            image, whole = _decoded(image, path, salvage), False
+        elif image.format == "PNG" and _has_late_metadata(stream):
+            image = _decoded(image, path)  # rare: an orientation behind the pixels
         width, height = image.size
+        if max(width, height) > _GREATEST_SIDE:
+            raise RowError("unreadable", f"the header claims {width}x{height} px")
         if _orientation(image) in _SIDEWAYS:
             width, height = height, width
-        return Probe((image.format or "").lower(), width, height)
+        return Probe(name, width, height, frames, whole)
 
 
-def load_rgb(path: Path, policy: PixelPolicy) -> Image.Image:
-    """A file's pixels: first frame, upright, sRGB, mode RGB, transparency resolved.
+def load_rgb(path: Path, policy: PixelPolicy, frame: int = 0) -> Image.Image:
+    """A file's pixels: one frame, upright, sRGB, mode RGB, transparency resolved.
 
     Raises:
         RowError: as `probe`, or "decode" for damaged pixel data.
     """
-    return _load(path, policy, None)
+    return _load(path, policy, None, frame, lambda image: to_srgb(image, policy.alpha))
 
 
-def load_small(path: Path, policy: PixelPolicy, short_side: int = 256) -> Image.Image:
+def load_mask(path: Path, policy: PixelPolicy, frame: int = 0) -> Image.Image | None:
+    """A file's opacity, upright, mode L, as large as its pixels; None where nothing is transparent.
+
+    Raises:
+        RowError: as `load_rgb`.
+    """
+    mask = _load(path, policy, None, frame, lambda image: opacity(image) or Image.new("L", image.size, 255))
+    return None if mask.getextrema() == (255, 255) else mask
+
+
+def load_small(path: Path, policy: PixelPolicy, short_side: int = 256, frame: int = 0) -> Image.Image:
     """The same pixels at 1, 1/2, 1/4 or 1/8 of the size, the short side still at least `short_side` px.
 
     JPEG is scaled while it is decoded (in its DCT), which is several times faster than decoding it whole.
     Raises:
         RowError: as `load_rgb`.
     """
-    return _load(path, policy, short_side)
+    return _load(path, policy, short_side, frame, lambda image: to_srgb(image, policy.alpha))
 
 
-def _load(path: Path, policy: PixelPolicy, short_side: int | None) -> Image.Image:
-    with _opened(path) as (image, _):
+def _load(
+    path: Path,
+    policy: PixelPolicy,
+    short_side: int | None,
+    frame: int,
+    resolve: Callable[[Image.Image], Image.Image],
+) -> Image.Image:
+    with _opened(path, frame) as (image, stream):
         factor = 1 if short_side is None else _reduction(image.size, short_side)
         full_width = image.width
+        orientation = None if image.format == "PNG" else _orientation(image)
         if factor > 1 and image.format in {"JPEG", "MPO"}:
             image.draft(None, (image.width // factor, image.height // factor))
-        _decoded(image, path)
+        cut_off = policy.salvage and is_cut_off(image.format, stream)
+        image = _decoded(image, path, policy.salvage if cut_off else 0.0)
         try:
-            rgb = to_srgb(image, policy.alpha)
+            rgb = resolve(image)
         except (OSError, ValueError) as error:
-            raise _row_error("decode", error, path) from error
+            raise row_error("decode", error, path) from error
         left = round(factor * image.width / full_width)  # what the decoder has not scaled yet
         rgb = rgb.reduce(left) if left > 1 else rgb
-        rgb = _upright(rgb, _orientation(image))
+        # A PNG may say behind its pixels how it lies.
+        rgb = _upright(rgb, _orientation(image) if orientation is None else orientation)
     rgb.info = {}
     return rgb
 
@@ -185,7 +191,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         # The base method: PNG's own would decode the picture first.
         found = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return 1
     return found if isinstance(found, int) else 1
 
@@ -206,16 +212,45 @@ def _has_late_metadata(stream: IO[bytes]) -> bool:
     return False
 
 
-def _decoded(image: Image.Image, path: Path) -> None:
+def _frames(image: Image.Image) -> int:
+    if image.format in {"JPEG", "MPO"}:
+        return 1
+    try:
+        return min(_MOST_FRAMES, max(1, int(getattr(image, "n_frames", 1))))
+    except DECODE_ERRORS:
+        return 1
+
+
+def _decoded(image: Image.Image, path: Path, salvage: float = 0.0) -> Image.Image:
+    """The picture with its pixels, or the rows that are there if they are at least `salvage` of it."""
     try:
         image.load()
-    except _DECODE_ERRORS as error:
-        raise _row_error("decode", error, path) from error
+    except DECODE_ERRORS as error:
+        rows = _rows_there(image) if salvage else 0
+        if rows == 0 or rows < salvage * image.height:
+            raise row_error("decode", error, path) from error
+        part = image.crop((0, 0, image.width, rows))
+        part.info, part.format = image.info, image.format
+        return part
+    return image
+
+
+def _rows_there(image: Image.Image) -> int:
+    """Rows that a decoder filled in before it failed: what it did not reach is zero."""
+    if not image.tile:  # type: ignore[attr-defined]
+        return 0
+    image.tile = []  # type: ignore[attr-defined]
+    try:
+        image.load()
+        box = image.getbbox(alpha_only=False)
+    except (*DECODE_ERRORS, AssertionError):
+        return 0
+    return 0 if box is None else box[3]
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
-    """The file with its header read. Raises RowError."""
+def _opened(path: Path, frame: int = 0) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+    """The file with the header of this frame or page read. Raises RowError."""
     _silence_decoder_warnings()
     try:
         stream = path.open("rb")
@@ -225,75 +260,13 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
         try:
             head = stream.read(32)
             stream.seek(0)
-            image = Image.open(stream, formats=_formats(head))
-        except _DECODE_ERRORS as error:
-            raise _row_error("unreadable", error, path, head=head) from error
+            image = Image.open(stream, formats=readers(head))
+            if frame:
+                image.seek(frame)
+        except DECODE_ERRORS as error:
+            raise row_error("unreadable", error, path, head=head) from error
         with image:
             yield image, stream
-
-
-def _formats(head: bytes) -> list[str]:
-    wanted = _plugin_format(head)
-    if wanted is None:
-        Image.init()  # Pillow loads its readers lazily, and refuses to be asked for one not yet loaded
-        return list(FORMATS)
-    _register(wanted)
-    return [wanted]
-
-
-def _plugin_format(head: bytes) -> str | None:
-    """HEIF or JXL if the first bytes say so: formats that need a plug-in."""
-    if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
-        return "JXL"
-    if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}:
-        # mif1 is also the brand of some AVIF files, which list avif among the compatible brands.
-        return None if b"avif" in head else "HEIF"
-    return None
-
-
-def _register(name: str) -> None:
-    """Load the plug-in of a format. Raises RowError "unsupported" where it is not installed."""
-    if name in Image.OPEN:
-        return
-    try:
-        if name == "HEIF":
-            import pillow_heif  # type: ignore[import-not-found]
-
-            pillow_heif.register_heif_opener()
-        else:
-            import pillow_jxl  # type: ignore[import-not-found]  # noqa: F401 - registers itself
-    except ImportError as error:
-        raise RowError(
-            "unsupported",
-            f"{name} needs the package {_PLUGIN[name]}: pip install {_PLUGIN[name]}",
-            transient=True,
-        ) from error
-
-
-def _row_error(code: str, error: Exception, path: Path, head: bytes | None = None) -> RowError:
-    """The RowError of what a decoder raised."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return RowError("io", f"{error.strerror}", transient=True)
-    if isinstance(error, MemoryError):
-        return RowError("memory", "not enough memory to decode it", transient=True)
-    if head == b"":
-        return RowError("empty", "the file has no bytes")
-    if isinstance(error, UnidentifiedImageError):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            return RowError(
-                "not-an-image", f"no picture format this program reads ({path.suffix or 'no suffix'})"
-            )
-        return RowError("unreadable", f"named {path.suffix}, but {_kind(head or b'')}")
-    return RowError(code, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-
-
-def _kind(head: bytes) -> str:
-    printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
-    if head.startswith((b"<!DOCTYPE", b"<html", b"<?xml", b"<svg")):
-        return "it contains markup (a saved web page or SVG)"
-    if head and printable == len(head):
-        return "it contains text"
-    return "its content is no known or no whole picture"
 
 
 def _silence_decoder_warnings() -> None:
@@ -331,7 +304,7 @@ class PixelCache:
         Raises:
             RowError: as `load_rgb`.
         """
-        return self._get(key, lambda: load_rgb(path, self.policy))
+        return self._get(key, lambda: load_rgb(path, self.policy, frame_of(key)))
 
     def small(self, path: Path, key: str, short_side: int = 256) -> Image.Image:
         """The reduced pixels of `path`, as `load_small` gives them. Do not change the picture.
@@ -339,7 +312,9 @@ class PixelCache:
         Raises:
             RowError: as `load_rgb`.
         """
-        return self._get(f"{key} {short_side}", lambda: load_small(path, self.policy, short_side))
+        return self._get(
+            f"{key} {short_side}", lambda: load_small(path, self.policy, short_side, frame_of(key))
+        )
 
     def _get(self, key: str, decode: Callable[[], Image.Image]) -> Image.Image:
         with self._lock:

@@ -9,6 +9,7 @@ import base64
 import io
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,11 @@ def _page(directory: Path, rows: list[dict[str, Any]], summary: Summary, metadat
         summary=summary,
         pictures=[_prepared(directory, row) for row in kept[:_PICTURES_SHOWN]],
         class_pictures=[_prepared(directory, row) for row in reg[:_PICTURES_SHOWN]],
+        class_count=len(reg),
+        class_drawn=sum(row.get("generated") is not None for row in reg),
         twins=_twins(directory, rows),
         buckets=_bucket_bars(kept),
-        losses=_loss_bars(kept),
+        losses=[*_loss_bars(kept), *_loss_bars(kept, "kohya_crop_loss", "by kohya's own list: ")],
         tags=_tag_bars(kept),
         files=train[:_FILES_LISTED],
         files_more=max(0, len(train) - _FILES_LISTED),
@@ -94,14 +97,28 @@ def _page(directory: Path, rows: list[dict[str, Any]], summary: Summary, metadat
 
 
 def _prepared(directory: Path, row: dict[str, Any]) -> Picture:
-    size = f"{row.get('bucket_width')}x{row.get('bucket_height')}"
     file = row.get("image_file")
     return Picture(
         source=_thumbnail(directory / file) if file else "",
         title=row["path"],
         caption=row.get("caption") or "",
-        note=size if row.get("crop_loss") is None else f"{size}, {row['crop_loss']:.0%} cropped away",
+        note=", ".join(_notes(row)),
     )
+
+
+def _notes(row: dict[str, Any]) -> Iterator[str]:
+    """What a person should know of a prepared picture."""
+    yield f"{row.get('bucket_width')}x{row.get('bucket_height')}"
+    if row.get("crop_loss") is not None:
+        yield f"{row['crop_loss']:.0%} cropped away"
+    if row.get("subject_cut"):
+        yield f"{row['subject_cut']:.0%} of the subject was cut"
+    if (row.get("scale") or 0) > 1:
+        yield f"enlarged {row['scale']:.1f} times"
+    if row.get("generated"):
+        yield "drawn by {model}: {prompt}, {steps} steps of {sampler}, seed {seed}".format(**row["generated"])
+    if row.get("similar_to"):
+        yield f"nearly a copy of another (distance {row['similar_distance']} of 64 bits): look for yourself"
 
 
 def _file_picture(path: Path) -> Picture:
@@ -160,13 +177,18 @@ def _bucket_bars(kept: list[dict[str, Any]]) -> list[Bar]:
     return [Bar(f"{w}x{h}", count / most, str(count)) for (w, h), count in ordered]
 
 
-def _loss_bars(kept: list[dict[str, Any]]) -> list[Bar]:
-    losses = [row["crop_loss"] for row in kept if row.get("crop_loss") is not None]
+def _loss_bars(kept: list[dict[str, Any]], column: str = "crop_loss", before: str = "") -> list[Bar]:
+    losses = [row[column] for row in kept if row.get(column) is not None]
     edges = ((0.0, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 0.4), (0.4, 1.01))
     counts = [sum(low <= loss < high for loss in losses) for low, high in edges]
     most = max([*counts, 1])
     return [
-        Bar(f"{low:.0%} to {min(high, 1):.0%}", count / most, str(count))
+        Bar(
+            f"{before}{low:.0%} to {min(high, 1):.0%}",
+            count / most,
+            str(count),
+            "plain" if not before else "pruned",
+        )
         for (low, high), count in zip(edges, counts, strict=True)
     ]
 

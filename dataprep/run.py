@@ -8,17 +8,19 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprep import __version__
+from dataprep.classes import GENERATE, class_folder, orders, provide
 from dataprep.digest import digest
 from dataprep.errors import ConfigError, InputError, StageError
+from dataprep.expand import expand
 from dataprep.export.kohya_reader import describe, differences, read_folder
 from dataprep.folders import STATE_FOLDER, check_folders, locked
 from dataprep.inference.torch_compat import chosen_device
@@ -30,8 +32,14 @@ from dataprep.progress import Observer, StageReport
 from dataprep.rows import RowStage, run_rows
 from dataprep.settings import Settings, build_stages, load_settings
 from dataprep.stage import Context, Stage
-from dataprep.store import Blobs, write_bytes, write_table
+from dataprep.stages.latents import forget_lost
+from dataprep.stages.texts import SUFFIX as TEXTS_SUFFIX
+from dataprep.store import Blobs, LostBlob, write_bytes, write_table
 
+if TYPE_CHECKING:
+    from dataprep.stages.reg import Reg
+
+_LOG = logging.getLogger(__name__)
 MANIFEST = "manifest.parquet"
 METADATA_KEY = b"dataprep"
 _TABLE_RESULTS_KEPT = 4
@@ -100,6 +108,11 @@ class Planned:
     context: Context
 
     @property
+    def draws(self) -> bool:
+        """Whether class images are drawn by the base model."""
+        return self.settings.project.reg == GENERATE and any(stage.name == "reg" for stage in self.stages)
+
+    @property
     def store(self) -> Path:
         """Folder of stored results."""
         return self.context.out / STATE_FOLDER / "store"
@@ -115,13 +128,21 @@ def plan(job: Job, *, device: str = "cpu", threads: int = 1, dry_run: bool = Fal
     settings = load_settings(job.raw, job.config, job.flags, job.overrides, STAGES)
     reg = settings.reg_folder()
     check_folders(job.raw, job.out, reg)
+    drawing = settings.project.reg == GENERATE
+    if drawing:
+        if settings.project.class_word is None:
+            raise ConfigError("--reg generate draws pictures of the class: name it with --class-word")
+        folder = class_folder(job.out.resolve())
+        reg = folder if folder.is_dir() else None
     defaults = family(settings.project.models)
     built = build_stages(settings, STAGES, {"family": defaults.family, "resolution": defaults.resolution})
     stages = Chain(built).until(job.until)
     _check_trigger(settings, stages)
-    kinds = dict.fromkeys(kind for stage in stages for kind in stage.models)
+    kinds = dict.fromkeys(kind for stage in stages for kind in _kinds(stage))
+    if drawing and any(stage.name == "reg" for stage in stages):
+        kinds["base"] = None
     models = {kind: resolve(settings.project.models, kind) for kind in kinds}
-    keys = tuple(digest(stage.key(), [models[kind].sha256 for kind in stage.models]) for stage in stages)
+    keys = tuple(digest(stage.key(), [models[kind].sha256 for kind in _kinds(stage)]) for stage in stages)
     policy = next(stage for stage in built if stage.name == "scan").policy()  # type: ignore[attr-defined]
     context = Context(
         raw=job.raw.resolve(),
@@ -135,6 +156,11 @@ def plan(job: Job, *, device: str = "cpu", threads: int = 1, dry_run: bool = Fal
         dry_run=dry_run,
     )
     return Planned(settings, stages, keys, context)
+
+
+def _kinds(stage: Stage) -> tuple[str, ...]:
+    """Kinds of model a stage takes, with those that it only takes when asked for."""
+    return (*stage.models, *getattr(stage, "models_on_request", ()))
 
 
 def run(job: Job, observer: Observer, *, device: str = "cpu", threads: int = 1) -> Outcome:
@@ -153,15 +179,20 @@ def run(job: Job, observer: Observer, *, device: str = "cpu", threads: int = 1) 
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(_metadata(planned)).encode()})
         write_table(job.out / MANIFEST, table)
         write_report(job.out)
-        messages += [*_trigger_advice(planned.settings.project.trigger), *_read_back(job.out, table)]
+        messages += [*_trigger_advice(planned), *_read_back(job.out, table)]
     seconds = time.perf_counter() - started
     return Outcome(table, job.out, planned.settings, reports, planned.context.models, seconds, messages)
 
 
-def _trigger_advice(trigger: str | None) -> list[str]:
-    from dataprep.tags.trigger import trigger_report
+def _trigger_advice(planned: Planned) -> list[str]:
+    from dataprep.inference.tagger import read_labels
+    from dataprep.tags.trigger import trigger_facts, trigger_report
 
-    return [] if trigger is None else trigger_report(trigger)
+    trigger, tagger = planned.settings.project.trigger, planned.context.models.get("tagger")
+    if trigger is None:
+        return []
+    vocabulary = read_labels(tagger.path).tags if tagger else ()
+    return [trigger_facts(trigger), *trigger_report(trigger, vocabulary=vocabulary)]
 
 
 def _read_back(out: Path, table: pa.Table) -> list[str]:
@@ -174,28 +205,53 @@ def _read_back(out: Path, table: pa.Table) -> list[str]:
 
 @contextmanager
 def collected_warnings() -> Iterator[list[str]]:
-    """Gather what stages warn of, to be shown together after the run instead of amid its progress."""
+    """Gather what stages say and warn of, to be shown together after the run, not amid its progress."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             messages.append(record.getMessage())
 
-    logger, collector = logging.getLogger("dataprep"), Collector(logging.WARNING)
+    logger, collector = logging.getLogger("dataprep"), Collector(logging.INFO)
     logger.addHandler(collector)
-    propagate, logger.propagate = logger.propagate, False
+    propagate, logger.propagate, level = logger.propagate, False, logger.level
+    logger.setLevel(min(logging.INFO, level) if level else logging.INFO)
     try:
         yield messages
     finally:
         logger.propagate = propagate
+        logger.setLevel(level)
         logger.removeHandler(collector)
 
 
 def execute(planned: Planned, observer: Observer) -> tuple[pa.Table, list[StageReport]]:
-    """All stages over a fresh table; row stages that follow each other share a pass."""
-    table = BASE.empty_table()
+    """All stages over a fresh table. Class images are drawn when it is known what the training set needs."""
+    names = [stage.name for stage in planned.stages]
+    cut = names.index("reg") + 1 if planned.draws else 0
+    table, reports = _through(slice(0, cut), BASE.empty_table(), planned, observer)
+    if planned.draws:
+        settings = cast("Reg", planned.stages[cut - 1])
+        if provide(orders(table, settings), planned.context, observer):
+            context = replace(planned.context, reg=class_folder(planned.context.out))
+            planned = replace(planned, context=context)
+            table, reports = _through(slice(0, cut), BASE.empty_table(), planned, observer)
+    try:
+        done, rest = _through(slice(cut, None), table, planned, observer)
+    except LostBlob as error:
+        blobs = planned.context.blobs
+        count = forget_lost(planned.store / "latents", blobs)
+        count += forget_lost(planned.store / "texts", blobs, "texts_key", TEXTS_SUFFIX)
+        _LOG.warning("%d results were gone or damaged in the store, and are made anew (%s)", count, error)
+        done, rest = _through(slice(cut, None), table, planned, observer)
+    return done, [*reports, *rest]
+
+
+def _through(
+    part: slice, table: pa.Table, planned: Planned, observer: Observer
+) -> tuple[pa.Table, list[StageReport]]:
+    """Some stages over a table; row stages that follow each other share a pass."""
     reports: list[StageReport] = []
-    pairs = zip(planned.stages, planned.keys, strict=True)
+    pairs = zip(planned.stages[part], planned.keys[part], strict=True)
     for is_row, group in groupby(pairs, key=lambda pair: pair[0].scope == "row"):
         if is_row:
             stretch = [RowStage(stage, key, planned.store, planned.context) for stage, key in group]
@@ -220,7 +276,9 @@ def run_whole(
     if computed:
         # A chain that stopped early lacks columns: they read as undecided.
         result = stage.open(planned.context)(empty_columns(table, stage.needs))
-        if stage.scope == "source" and table.num_rows == 0:
+        if stage.expands:
+            table = expand(table, result, stage.name)
+        elif stage.scope == "source" and table.num_rows == 0:
             table = conform({n: result[n] for n in result.schema.names}, stage.adds, stage.name)
         else:
             result = _declared(stage, result)
@@ -283,12 +341,12 @@ def _metadata(planned: Planned) -> dict[str, Any]:
             **{stage.name: stage.model_dump(mode="json") for stage in planned.stages},
         },
         "stage_keys": {stage.name: key for stage, key in zip(planned.stages, planned.keys, strict=True)},
-        "models": {
+        # Only training and class images need the base model: elsewhere it is named, and found when needed.
+        "models": {"base": {"name": family(project.models).models["base"]}}
+        | {
             kind: {"name": m.name, "path": str(m.path), "revision": m.revision, "sha256": m.sha256}
             for kind, m in planned.context.models.items()
-        }
-        # Only training needs the base model: it is named here, and found or fetched there.
-        | {"base": {"name": family(project.models).models["base"]}},
+        },
     }
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprep.errors import RowError
-from dataprep.pixels import PIXELS_VERSION, probe
+from dataprep.pixels import PIXELS_VERSION, PixelPolicy, probe
 from dataprep.store import write_table
 from dataprep.walk import Found
 
@@ -29,6 +29,8 @@ _SCHEMA = pa.schema(
         ("format", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("frames", pa.int32()),
+        ("whole", pa.bool_()),
         ("code", pa.string()),
         ("detail", pa.string()),
     ]
@@ -37,25 +39,27 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Facts:
-    """What one reading of a file found. Sides upright, px; `fault` is (code, detail)."""
+    """What one reading of a file found. Sides upright, px; `fault` is (code, detail); rest as in Probe."""
 
     sha256: str | None = None
     bytes: int | None = None
     format: str | None = None
     width: int | None = None
     height: int | None = None
+    frames: int = 1
+    whole: bool = True
     fault: tuple[str, str] | None = None
     transient: bool = False  # the fault may be gone at the next run
 
 
-def read_facts(path: Path) -> Facts:
+def read_facts(path: Path, policy: PixelPolicy | None = None) -> Facts:
     """Hash the file and read its header; a file that changes meanwhile is read again, a few times."""
     for _ in range(_ATTEMPTS):
         try:
             with path.open("rb") as file:
                 before = _stamp(os.fstat(file.fileno()))
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            facts = _probed(path, sha256, before[0])
+            facts = _probed(path, policy, sha256, before[0])
             if _stamp(path.stat()) == before:
                 return facts
         except OSError as error:
@@ -66,12 +70,12 @@ def read_facts(path: Path) -> Facts:
     )
 
 
-def _probed(path: Path, sha256: str, size_bytes: int) -> Facts:
+def _probed(path: Path, policy: PixelPolicy | None, sha256: str, size_bytes: int) -> Facts:
     try:
-        found = probe(path)
+        found = probe(path, policy)
     except RowError as error:
         return Facts(sha256, size_bytes, fault=(error.code, error.detail), transient=error.transient)
-    return Facts(sha256, size_bytes, found.format, found.width, found.height)
+    return Facts(sha256, size_bytes, found.format, found.width, found.height, found.frames, found.whole)
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
@@ -81,8 +85,10 @@ def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:
 class ScanCache:
     """The file of facts beside the other results. A damaged one is as good as none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, policy: PixelPolicy | None = None) -> None:
         self.path = path
+        # What truncated files are depends on the setting that salvages them.
+        self._version = f"{PIXELS_VERSION} {(policy or PixelPolicy()).salvage:g}".encode()
         self._old = self._read()
         self._new: list[dict[str, Any]] = []
 
@@ -91,7 +97,7 @@ class ScanCache:
             table = pq.read_table(self.path)
         except (OSError, pa.ArrowException):
             return {}
-        if not table.schema.equals(_SCHEMA) or (table.schema.metadata or {}).get(b"pixels") != _VERSION:
+        if not table.schema.equals(_SCHEMA) or (table.schema.metadata or {}).get(b"pixels") != self._version:
             return {}
         return {(row["role"], row["name"]): row for row in table.to_pylist()}
 
@@ -101,7 +107,12 @@ class ScanCache:
         if row is None or item.stat is None or tuple(row[name] for name in _STAT) != _stamp(item.stat):
             return None
         fault = None if row["code"] is None else (row["code"], row["detail"])
-        return Facts(row["sha256"], row["size"], row["format"], row["width"], row["height"], fault)
+        return Facts(
+            sha256=row["sha256"],
+            bytes=row["size"],
+            fault=fault,
+            **{name: row[name] for name in ("format", "width", "height", "frames", "whole")},
+        )
 
     def put(self, role: str, item: Found, facts: Facts, started_ns: int) -> None:
         """Remember a file's facts, unless they may be out of date without a new time stamp."""
@@ -119,6 +130,8 @@ class ScanCache:
                 "format": facts.format,
                 "width": facts.width,
                 "height": facts.height,
+                "frames": facts.frames,
+                "whole": facts.whole,
                 "code": code,
                 "detail": detail,
             }
@@ -127,7 +140,4 @@ class ScanCache:
     def save(self) -> None:
         """Write the facts of this scan. Raises DiskError."""
         table = pa.Table.from_pylist(self._new, schema=_SCHEMA)
-        write_table(self.path, table.replace_schema_metadata({b"pixels": _VERSION}))
-
-
-_VERSION = str(PIXELS_VERSION).encode()
+        write_table(self.path, table.replace_schema_metadata({b"pixels": self._version}))

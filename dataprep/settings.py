@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from dataprep.classes import GENERATE
 from dataprep.errors import ConfigError
 from dataprep.stage import Stage
 
@@ -42,10 +43,17 @@ class Project(BaseModel, frozen=True, extra="forbid"):
     ] = "character"
     models: Annotated[str, Field(description="family of models, see `dataprep models list`")] = "sd15"
     reg: Annotated[
-        str | None, Field(description="folder of class images, relative to the file that names it")
+        str | None,
+        Field(
+            description="folder of class images, relative to the file that names it; or generate: the base "
+            "model draws them"
+        ),
     ] = None
     batch_size: Annotated[
         int | None, Field(ge=1, le=256, description="pictures a training step; buckets are planned for it")
+    ] = None
+    crops: Annotated[
+        bool | None, Field(description="also find pictures that are cut out of others, and drop them")
     ] = None
     resolution: Annotated[
         int | None,
@@ -53,6 +61,9 @@ class Project(BaseModel, frozen=True, extra="forbid"):
             ge=64, le=4096, multiple_of=8, description="px; training area is its square; default: the model's"
         ),
     ] = None
+    waive: Annotated[
+        tuple[str, ...], Field(description="findings that `dataprep check` shall leave out, by their codes")
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Settings:
 
     def reg_folder(self) -> Path | None:
         """The class-image folder, or None. Raises ConfigError if it is named but not there."""
-        if self.project.reg is None:
+        if self.project.reg is None or self.project.reg == GENERATE:
             return None
         folder = (self.base_folder / self.project.reg).resolve()
         if not folder.is_dir():
@@ -109,7 +120,7 @@ def load_settings(
     for key, value in flags.items():
         if value is not None:
             project[key] = value
-            if key == "reg":  # a path on the command line is relative to where the user stands
+            if key == "reg" and value != GENERATE:  # a path on the command line starts where the user stands
                 project[key] = str(Path(value).resolve())
     for name in sections:
         if name not in names:
@@ -175,6 +186,8 @@ def _validate(model: type[M], values: Mapping[str, Any], origin: str, prefix: st
 
 def _explain(model: type[BaseModel], error: Any, origin: str, prefix: str) -> str:  # noqa: ANN401 - pydantic's dict
     name = ".".join(str(part) for part in error["loc"])
+    if not name:  # a rule about several settings together
+        return f"{origin}: {prefix.rstrip('.')}: {error['msg'].removeprefix('Value error, ')}"
     head = f"{origin}: {prefix}{name}"
     if error["type"] == "extra_forbidden":
         return f"{head}: no such setting{_closest(name, list(model.model_fields))}"

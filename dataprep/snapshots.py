@@ -111,6 +111,26 @@ def edited_files(out: Path) -> list[Found]:
     return [found for found in plan(out, lead, start).found if found.kind != "spelling"]
 
 
+def edits_text(out: Path) -> list[str]:
+    """What people changed since the last run, a line a file; nothing before a run has ended.
+
+    Raises:
+        InputError: the manifest, the receipt or the journal cannot be read.
+    """
+    if not (out / "manifest.parquet").is_file():
+        return []
+    return [f"{found.file}: {_what(found)}" for found in edited_files(out)]
+
+
+def _what(found: Found) -> str:
+    event = found.event or {}
+    told = [
+        f"{sign}{tag}" for name, sign in (("added", "+"), ("removed", "-")) for tag in event.get(name, ())
+    ]
+    told += ["order"] if "order" in event and not told else []
+    return f"{found.kind}{': ' if told else ''}{', '.join(told)}"
+
+
 def undo(out: Path, to: str | None = None) -> str:
     """Bring captions and decisions back to what an earlier run left.
 

@@ -82,6 +82,7 @@ class Stage(BaseModel, frozen=True, extra="forbid"):
     scope: ClassVar[Literal["source", "row", "table", "sink"]] = "row"
     needs: ClassVar[pa.Schema]
     adds: ClassVar[pa.Schema]
+    expands: ClassVar[bool] = False  # True: the result has further rows, see expand.py
     models: ClassVar[tuple[str, ...]] = ()  # kinds of model that open() takes from the context
     batch_rows: ClassVar[int] = 8  # rows a row stage is given at once
 

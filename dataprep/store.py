@@ -64,6 +64,10 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
+class LostBlob(DiskError):
+    """A file of the store that results point to is gone or damaged; what it held can be made again."""
+
+
 class Results:
     """Stored results of one stage under one stage key: a folder of Parquet parts with a `key` column."""
 

@@ -66,6 +66,11 @@ def story(row: dict[str, Any]) -> str:
         lines.append(f"came with caption: {row['raw_caption'].strip()}")
     if row.get("caption"):
         lines.append(f"caption  {row['caption']}")
+    if row.get("sentence"):
+        lines.append(f"sentence {row['sentence']}")
+    for column, verb in (("clip_agrees", "sees too"), ("clip_disagrees", "does not see")):
+        if row.get(column):
+            lines.append(f"CLIP     {verb}: {', '.join(row[column])}")
     return "\n".join([*lines, *_tag_lines(row.get("tags") or [])])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dataprep.stage import Context
 from dataprep.store import Blobs
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
+sys.path.append(str(Path(__file__).parent / "train"))  # for tiny.py, random models of the real structure
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,22 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", only_here)
+
+
+@pytest.fixture(scope="session")
+def base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random SD1.5-like diffusers folder."""
+    from tiny import save_base
+
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def xl_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random SDXL-like diffusers folder."""
+    from tiny import save_base
+
+    return save_base(tmp_path_factory.mktemp("xl"), "sdxl")
 
 
 PLACED = pa.schema(

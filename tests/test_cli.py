@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dataprep.cli import app
+from dataprep.run import Job
 
 COMMANDS = [
     "run",
@@ -124,7 +125,7 @@ def test_a_dry_run_writes_nothing(raw: Path) -> None:
 def test_status_of_a_finished_run_has_nothing_to_compute(raw: Path) -> None:
     run_until_bucket(raw)
     result = runner.invoke(app, ["status", str(raw.parent / "raw-prepared"), "--json"])
-    assert [step["to_compute"] for step in json.loads(result.stdout)] == [0] * 7
+    assert [step["to_compute"] for step in json.loads(result.stdout)] == [0] * 9
 
 
 def test_raw_is_never_written(raw: Path) -> None:
@@ -162,3 +163,16 @@ def test_explain_shows_a_stages_settings_and_columns() -> None:
     assert result.exit_code == 0
     assert "max_distance" in result.output
     assert "duplicate_of" in result.output
+
+
+def test_absorb_and_keep_lists_and_the_captioner_are_remembered_settings(raw: Path) -> None:
+    flags = ["--absorb", "hat", "--absorb", "pink hair", "--keep", "smile", "--caption", "none"]
+    assert run_until_bucket(raw, "--trigger", "sks", *flags)[0] == 0
+    job = Job.load(raw.parent / "raw-prepared")
+    assert job.overrides == ('prune.absorb=["hat", "pink hair"]', 'prune.keep=["smile"]', "caption.by=none")
+
+
+def test_an_endpoint_without_an_address_is_the_users_mistake(raw: Path) -> None:
+    status, text = run_until_bucket(raw, "--trigger", "sks", "--caption", "endpoint")
+    assert status == 2
+    assert "caption: caption by endpoint needs caption.base_url and caption.model" in text

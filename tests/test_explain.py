@@ -38,13 +38,15 @@ def test_an_unknown_topic_lists_the_topics() -> None:
 
 def test_the_chain_is_complete_and_in_the_agreed_order() -> None:
     chain = Chain(tuple(stage() for stage in STAGES))
-    names = "scan curate fingerprint dedup crop bucket tag clip prune reg latents export"
+    names = (
+        "scan curate fingerprint dedup crop split bucket tag clip caption prune reg texts latents export mask"
+    )
     assert [stage.name for stage in chain.stages] == names.split()
 
 
 def test_stopping_at_tag_still_writes_captions_and_absorbs_nothing() -> None:
     stages = Chain(tuple(stage() for stage in STAGES)).until("tag")
-    assert [stage.name for stage in stages][-4:] == ["tag", "prune", "reg", "export"]
+    assert [stage.name for stage in stages][-5:] == ["tag", "prune", "reg", "export", "mask"]
     assert next(stage for stage in stages if stage.name == "prune").absorbing is False  # type: ignore[attr-defined]
 
 

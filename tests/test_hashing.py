@@ -82,3 +82,11 @@ def test_blur_lowers_sharpness() -> None:
 
 def test_sharpness_of_the_thinnest_pictures_is_defined() -> None:
     assert hashing.sharpness(Image.new("RGB", (1, 9))) == 0
+
+
+@pytest.mark.parametrize("kind", ["phash", "dhash", "whash"])
+def test_every_hash_equals_that_of_imagehash(kind: hashing.Hash) -> None:
+    for seed in range(4):
+        coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 7, 3), np.uint8))
+        image = coarse.resize((301, 200), Image.Resampling.BICUBIC)
+        assert hashing.hex_of(hashing.bits_of(image, kind)) == str(getattr(imagehash, kind)(image))

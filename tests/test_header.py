@@ -53,6 +53,10 @@ TENSOR = '"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
         ("{" + TENSOR.replace("[0,4]", "[4,0]") + "}", b"0000", None, "cut off"),
         ("{" + TENSOR.replace("[1]", "[2]") + "}", b"0000", None, "does not fill its bytes"),
         ("{" + TENSOR.replace("[1]", "[" + "9" * 18 + "," + "9" * 18 + "]") + "}", b"0000", None, "fill"),
+        ("{" + TENSOR.replace("[1]", str([2**62] * 100_000)) + "}", b"0000", None, "does not describe"),
+        ('{"' + '\\"' * 400_000, b"", None, "not valid JSON"),
+        ('{"\\', b"", None, "not valid JSON"),
+        ("{" + "".join(f'"k{i}":1,' for i in range(60_000)) + '"k7":1}', b"", None, "names 'k7' twice"),
         ('{"x":' + "9" * 5000 + "}", b"", None, "not valid JSON"),
     ],
 )  # fmt: skip

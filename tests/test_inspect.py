@@ -14,6 +14,20 @@ from dataprep.inspect import compare, describe, inspect_file
 
 with gzip.open(Path(__file__).parent / "golden" / "lora_metadata.json.gz") as file:
     GOLDEN = json.load(file)["metadata"]  # of a LoRA that sd-scripts 48d368fa trained for two steps
+# As sd-scripts writes it with --dataset_config, shortened
+DATASETS = json.dumps(
+    [
+        {
+            "batch_size_per_device": 3, "resolution": [192, 192], "enable_bucket": True,
+            "min_bucket_reso": 64, "max_bucket_reso": 384,
+            "bucket_info": {"buckets": {"0": {"resolution": [128, 256], "count": 11}}},
+            "subsets": [
+                {"img_count": 8, "num_repeats": 3, "shuffle_caption": True, "keep_tokens": 1},
+                {"img_count": 5, "num_repeats": 1, "keep_tokens": 0, "is_reg": True},
+            ],
+        }
+    ]
+)  # fmt: skip
 UNET = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 TEXT = "lora_te_text_model_encoder_layers_0_mlp_fc1"
 
@@ -137,3 +151,40 @@ def test_two_files_are_compared_side_by_side(tmp_path: Path) -> None:
 def test_metadata_cannot_steer_the_terminal(tmp_path: Path) -> None:
     save_file(lora(), tmp_path / "a.safetensors", {"ss_output_name": "\x1b[2J", "\x1b]0;x\x07": "y"})
     assert "\x1b" not in describe(inspect_file(tmp_path / "a.safetensors"))
+
+
+def test_half_characters_and_absurd_counts_can_be_printed(tmp_path: Path) -> None:
+    nested = json.dumps({"a": {"\ud800": 3, "b": -5, "c": 10**400}})
+    text = json.dumps({"__metadata__": {"ss_output_name": "\ud800x", "ss_tag_frequency": nested}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    report = inspect_file(path)
+    assert report.tags == {"\ufffd": 3, "b": 0, "c": 0}
+    for shown in (
+        describe(report),
+        json.dumps(report.as_dict(), ensure_ascii=False),
+        compare(report, report),
+    ):
+        shown.encode("utf-8")
+
+
+def test_a_thousand_problems_are_counted_not_listed(tmp_path: Path) -> None:
+    tensors = {f"t{i}": {"dtype": "X", "shape": [0], "data_offsets": [0, 0]} for i in range(1000)}
+    text = json.dumps(tensors).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    problems = inspect_file(tmp_path / "a.safetensors").problems
+    assert (len(problems), problems[-1]) == (21, "and 980 more of this kind")
+
+
+def test_the_family_is_taken_from_the_metadata_where_the_tensors_do_not_tell(tmp_path: Path) -> None:
+    save_file(lora(width=48), tmp_path / "a.safetensors", GOLDEN)
+    report = inspect_file(tmp_path / "a.safetensors")
+    assert "LoRA for Stable Diffusion 1.x (by its metadata" in describe(report)
+    assert report.as_dict()["family"] == "Stable Diffusion 1.x"
+
+
+def test_settings_of_a_dataset_config_are_told_too(tmp_path: Path) -> None:
+    save_file(lora(), tmp_path / "a.safetensors", {"ss_datasets": DATASETS})
+    text = describe(inspect_file(tmp_path / "a.safetensors"))
+    assert "resolution                   [192, 192]" in text
+    assert "keep_tokens" in text

@@ -37,3 +37,23 @@ def test_the_bundled_trainer_reads_that_training_file(tmp_path: Path) -> None:
     (tmp_path / "train.toml").write_text(as_config(GOLDEN), "utf-8")
     config, _ = load_config(tmp_path / "train.toml")
     assert (config.rank, config.alpha, config.min_snr_gamma, config.epochs) == (8, 4.0, 5.0, 1)
+
+
+def test_a_dataset_config_gives_what_all_its_sets_agree_on() -> None:
+    subset = {"shuffle_caption": True, "keep_tokens": 1, "flip_aug": False}
+    first = {"batch_size_per_device": 3, "resolution": [192, 192], "enable_bucket": True, "subsets": [subset]}
+    other = first | {"resolution": [256, 256], "subsets": [subset, {"keep_tokens": 0, "is_reg": True}]}
+    text = as_config({"ss_network_dim": "8", "ss_datasets": json.dumps([first, other])})
+    config = {name: value for section in tomllib.loads(text).values() for name, value in section.items()}
+    assert config == {
+        "network_dim": 8,
+        "train_batch_size": 3,
+        "enable_bucket": True,
+        "flip_aug": False,
+        "shuffle_caption": True,
+        "keep_tokens": 1,
+    }
+    assert (
+        tomllib.loads(as_config({"ss_datasets": '[1, {"subsets": [2, {"is_reg": 3}]}, {"subsets": 4}]'}))
+        == {}
+    )

@@ -6,6 +6,7 @@ import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image, ImageCms
 
 from dataprep import pixels
 from dataprep.errors import RowError
-from dataprep.pixels import PixelCache, PixelPolicy, load_rgb, load_small, probe
+from dataprep.pixels import PixelCache, PixelPolicy, load_mask, load_rgb, load_small, probe
 
 UPRIGHT_TO_STORED = {
     1: None,
@@ -193,9 +194,9 @@ def test_the_cache_decodes_once_for_all_threads(tmp_path: Path, monkeypatch: pyt
     decoded: list[Path] = []
     barrier = threading.Barrier(4)
 
-    def counting(path: Path, policy: PixelPolicy) -> Image.Image:
+    def counting(path: Path, policy: PixelPolicy, frame: int = 0) -> Image.Image:
         decoded.append(path)
-        return load_rgb(path, policy)
+        return load_rgb(path, policy, frame)
 
     monkeypatch.setattr(pixels, "load_rgb", counting)
     cache = PixelCache(PixelPolicy())
@@ -281,3 +282,69 @@ def test_damaged_files_are_errors_of_their_row_and_nothing_else(tmp_path: Path) 
         except RowError as error:
             seen.add(error.code)
     assert {"whole", "decode", "unreadable"} <= seen
+
+
+@pytest.mark.parametrize(("suffix", "settings"), [("gif", {}), ("webp", {"lossless": True}), ("png", {})])
+def test_every_frame_has_its_own_pixels_and_key(
+    tmp_path: Path, suffix: str, settings: dict[str, Any]
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    frames = [Image.new("RGB", (70, 70), colour) for colour in ("lime", "blue")]
+    Image.new("RGB", (70, 70), "red").save(path, save_all=True, append_images=frames, **settings)
+    assert probe(path).frames == 3
+    cache, policy = PixelCache(PixelPolicy()), PixelPolicy()
+    shown = [cache.load(path, policy.key("f" * 64, frame)).getpixel((9, 9)) for frame in range(3)]
+    assert shown == [pytest.approx(c, abs=3) for c in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
+
+
+def test_what_a_phone_hides_behind_its_picture_is_no_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    gain_map = Image.new("L", (24, 16), 128)
+    drawing().save(path, "MPO", save_all=True, append_images=[gain_map])
+    assert (probe(path).format, probe(path).frames) == ("mpo", 1)
+    assert worst(load_rgb(path, PixelPolicy()), drawing()) <= 12
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_rows_of_a_truncated_picture_are_salvaged_when_asked(tmp_path: Path, suffix: str) -> None:
+    whole, path = tmp_path / f"whole.{suffix}", tmp_path / f"a.{suffix}"
+    noisy = Image.fromarray(np.random.default_rng(0).integers(1, 256, (300, 200, 3), np.uint8))
+    noisy.save(whole)
+    data = whole.read_bytes()
+    path.write_bytes(data[: len(data) * 7 // 10])
+    generous, strict = PixelPolicy(salvage=0.5), PixelPolicy(salvage=0.9)
+    found = probe(path, generous)
+    assert not found.whole
+    assert 150 <= found.height < 300
+    there = load_rgb(path, generous)
+    assert there.size == (200, found.height)
+    assert worst(there, load_rgb(whole, strict).crop((0, 0, 200, found.height))) <= 12
+    for policy in (PixelPolicy(), strict):
+        with pytest.raises(RowError, match="decode"):
+            load_rgb(path, policy)
+    assert probe(whole, generous) == probe(whole)
+
+
+def test_opacity_is_as_large_and_upright_as_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    image = drawing().convert("RGBA")
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+    mask = load_mask(path, PixelPolicy(alpha="mask"))
+    assert mask is not None
+    assert mask.size == load_rgb(path, PixelPolicy(alpha="mask")).size == (64, 96)
+    assert mask.getpixel((63, 0)) == 0
+    assert load_mask(tmp_path / "a.png", PixelPolicy()) is not None
+    drawing().save(path)
+    assert load_mask(path, PixelPolicy()) is None
+
+
+def test_arithmetic_coding_is_read(tmp_path: Path) -> None:
+    golden = Path(__file__).parent / "golden" / "pixels" / "arithmetic.jpg"
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8))
+    huffman = tmp_path / "a.jpg"
+    coarse.resize((96, 64), Image.Resampling.BICUBIC).save(huffman, quality=92)
+    assert b"\xff\xc9" in golden.read_bytes()  # start of an arithmetic frame
+    assert worst(load_rgb(golden, PixelPolicy()), load_rgb(huffman, PixelPolicy())) <= 12

@@ -16,7 +16,7 @@ from dataprep.decisions import append, decision, read_journal
 from dataprep.edits import Lead, contents, plan
 from dataprep.errors import InputError
 from dataprep.export.sync import Wanted, sync
-from dataprep.snapshots import KEPT, edited_files, finish_undo, record, snapshots, undo
+from dataprep.snapshots import KEPT, edited_files, edits_text, finish_undo, record, snapshots, undo
 from dataprep.store import write_table
 from dataprep.taken import Taken, note_taken
 
@@ -69,6 +69,14 @@ def test_status_names_the_edited_files_and_not_those_saved_again(out: Path) -> N
     edit(out, "sks girl, 1girl, smile, scarf")
     edit(out, "sks girl,1girl,hat\r\n", "b")
     assert [(found.file, found.kind) for found in edited_files(out)] == [(f"{FOLDER}/a.txt", "tags")]
+
+
+def test_what_was_edited_is_told_tag_by_tag(out: Path, tmp_path: Path) -> None:
+    assert edits_text(out) == []
+    edit(out, "sks girl, hat, scarf")
+    (line,) = edits_text(out)
+    assert line.endswith("/a.txt: tags: +hat, +scarf, -1girl, -smile")
+    assert edits_text(tmp_path / "nowhere") == []
 
 
 def test_an_unchanged_folder_gets_no_new_snapshot(out: Path) -> None:

@@ -88,3 +88,11 @@ def test_the_story_tells_view_caption_and_every_tags_fate() -> None:
 
 def test_the_story_of_a_quarantined_file_gives_the_reason() -> None:
     assert "quarantined: scan:decode: cut" in story(find_row(TABLE, "2e"))
+
+
+def test_the_story_tells_the_sentence_and_clips_opinion() -> None:
+    row = ROWS[0] | {"sentence": "A girl smiles.", "clip_agrees": ["smile"], "clip_disagrees": ["hat", "bow"]}
+    text = story(row)
+    assert "sentence A girl smiles." in text
+    assert "sees too: smile" in text
+    assert "does not see: hat, bow" in text

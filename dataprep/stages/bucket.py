@@ -14,6 +14,7 @@ from pydantic import Field
 from dataprep.boxes import Box, around, box_within, cut, overlap
 from dataprep.bucket_plan import Costs, area_costs, assign, candidates, fits
 from dataprep.buckets import BucketGrid, Size, bucket_sizes, place
+from dataprep.class_plan import bucket_of, in_proportion
 from dataprep.errors import ConfigError
 from dataprep.manifest import ACTIVE, BOX, QUARANTINED
 from dataprep.stage import Context, Row, Stage, TableFunction
@@ -26,7 +27,7 @@ class Bucket(Stage, frozen=True):
     """Settings of the buckets."""
 
     name: ClassVar[str] = "bucket"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -36,6 +37,7 @@ class Bucket(Stage, frozen=True):
             ("focus_x", pa.float32()),
             ("focus_y", pa.float32()),
             ("hand_box", BOX),
+            ("region", BOX),
         ]
     )
     adds: ClassVar[pa.Schema] = pa.schema(
@@ -75,7 +77,7 @@ class Bucket(Stage, frozen=True):
     whole_batch_cost: Annotated[
         float,
         Field(ge=0, le=1, description="share of the pixels that whole batches may cost, else parts of one"),
-    ] = 0.005
+    ] = 0.04
     max_upscale: Annotated[
         float, Field(ge=1, le=16, description="pictures that would be enlarged more are set aside")
     ] = 2.0
@@ -100,8 +102,10 @@ class Bucket(Stage, frozen=True):
             train = [row for row in rows if row["role"] == "train" and row["state"] == ACTIVE]
             reg = [row for row in rows if row["role"] == "reg" and row["state"] == ACTIVE]
             used = self._place(train, candidates(grid), grid)
-            # Class images take what there is, so that every batch can pair the two.
-            self._place(reg, used or candidates(grid), grid, batch_size=1)
+            # Class images share the buckets in the training set's proportion, so that every batch can pair
+            # the two. A training picture without a bucket was set aside.
+            like = Counter(bucket_of(row) for row in train if row["bucket_width"] is not None)
+            self._place(reg, used or candidates(grid), grid, like)
             columns = [*self.adds, table.schema.field("state"), table.schema.field("reason")]
             return pa.table(
                 {field.name: pa.array([row[field.name] for row in rows], field.type) for field in columns}
@@ -110,9 +114,9 @@ class Bucket(Stage, frozen=True):
         return bucket
 
     def _place(
-        self, rows: list[Row], sizes: list[Size], grid: BucketGrid, batch_size: int | None = None
+        self, rows: list[Row], sizes: list[Size], grid: BucketGrid, like: Counter[Size] | None = None
     ) -> list[Size]:
-        """Fill the rows in; returns the buckets in use, by shape."""
+        """Fill the rows in, in the proportion of `like` where given; returns the buckets in use, by shape."""
         if self.plan == "kohya":
             sizes = sorted(set(sizes) & set(bucket_sizes(grid)), key=_shape) or sizes
         fit = _Fit.of(rows, sizes)
@@ -127,12 +131,18 @@ class Bucket(Stage, frozen=True):
         if self.plan == "kohya":
             chosen = [place(*_region(row), sorted(sizes)).bucket for row in rows]
         else:
-            chosen = self._planned(fit, sizes, grid, batch_size or self.batch_size)
+            chosen = self._proportional(fit, sizes, like) if like else self._planned(fit, sizes, grid)
         for row, size, their in zip(rows, chosen, theirs, strict=True):
             _fill(row, size, their)
         return sorted(Counter(chosen), key=_shape)
 
-    def _planned(self, fit: _Fit, sizes: list[Size], grid: BucketGrid, batch_size: int) -> list[Size]:
+    def _proportional(self, fit: _Fit, sizes: list[Size], like: Counter[Size]) -> list[Size]:
+        """In the proportion of `like`, except where that would enlarge a picture too much."""
+        places = np.array([sizes.index(size) for size in in_proportion(fit.aspects, like)])
+        bad = fit.scales[np.arange(len(places)), places] > self.max_upscale
+        return [sizes[at] for at in np.where(bad, fit.costs.argmin(axis=1), places)]
+
+    def _planned(self, fit: _Fit, sizes: list[Size], grid: BucketGrid) -> list[Size]:
         """The best plan in whole batches, or in the greatest part of one that costs little more than none.
 
         A part is enough where repeats fill the batch: a bucket of 3 pictures, 10 repeats, is 15 batches of 2.
@@ -140,7 +150,7 @@ class Bucket(Stage, frozen=True):
         costs = fit.costs + np.where(fit.scales > self.max_upscale, _TOO_SMALL, 0.0)
         costs = costs + area_costs(sizes, grid.area)
         rows = np.arange(len(costs))
-        units = [unit for unit in range(1, batch_size + 1) if batch_size % unit == 0]
+        units = [unit for unit in range(1, self.batch_size + 1) if self.batch_size % unit == 0]
         plans = [assign(costs, fit.aspects, unit) for unit in units]
         limit = costs[rows, plans[0]].mean() + self.whole_batch_cost
         places = next(
@@ -185,9 +195,9 @@ def _shape(size: Size) -> tuple[float, int]:
 
 
 def _hand(row: Row) -> Box | None:
-    if row["hand_box"] is None:
-        return None
-    return box_within(row["hand_box"], row["width"], row["height"])
+    """The box that shall be seen: set by hand, else the further view that the row is."""
+    wanted = row["hand_box"] or row["region"]
+    return None if wanted is None else box_within(wanted, row["width"], row["height"])
 
 
 def _region(row: Row) -> Size:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.duplicates import Copy, find_copies
+from dataprep.duplicates import find_copies
+from dataprep.errors import ConfigError
 from dataprep.manifest import ACTIVE, DROPPED
 from dataprep.stage import Context, Row, Stage, TableFunction
 
@@ -16,7 +17,7 @@ class Dedup(Stage, frozen=True):
     """Settings of the duplicate search."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -33,7 +34,12 @@ class Dedup(Stage, frozen=True):
             ("thumb", pa.string()),
             ("trim_thumb", pa.string()),
             ("trim_share", pa.float32()),
+            ("edges", pa.string()),
+            ("features", pa.string()),
             ("hand_state", pa.string()),
+            ("hand_added", pa.list_(pa.string())),
+            ("hand_removed", pa.list_(pa.string())),
+            ("hand_caption", pa.string()),
             ("raw_caption", pa.string()),
         ]
     )
@@ -41,8 +47,10 @@ class Dedup(Stage, frozen=True):
         [
             ("duplicate_of", pa.string()),  # id of the copy that is kept
             ("distance", pa.int32()),  # to it, bits
+            ("duplicate_group", pa.string()),  # id of the kept one, for it and all its copies
             ("similar_to", pa.string()),  # id of a picture that is nearly near enough: look for yourself
             ("similar_distance", pa.int32()),  # to it, bits
+            ("hand_added", pa.list_(pa.string())),  # as curate found them, and those of dropped copies
         ]
     )
 
@@ -51,6 +59,13 @@ class Dedup(Stage, frozen=True):
         int, Field(ge=0, le=20, description="pictures up to this distance are reported, not dropped, bits")
     ] = 10
     mirrored: Annotated[bool, Field(description="whether mirror images count as copies")] = False
+    crops: Annotated[
+        bool, Field(description="whether pictures cut out of others, at any size, count as copies")
+    ] = False
+    captions: Annotated[
+        Literal["merge", "report"],
+        Field(description="tags that came with a dropped copy: merge: given to the kept one; report: named"),
+    ] = "merge"
 
     def open(self, context: Context) -> TableFunction:
         """Rows of each role are compared among themselves."""
@@ -58,7 +73,7 @@ class Dedup(Stage, frozen=True):
         def dedup(table: pa.Table) -> pa.Table:
             rows = table.to_pylist()
             for row in rows:
-                row.update(dict.fromkeys(self.adds.names))
+                row.update(dict.fromkeys(name for name in self.adds.names if name not in self.needs.names))
             for role in ("train", "reg"):
                 self._mark([row for row in rows if row["role"] == role and row["state"] == ACTIVE])
             columns = [*self.adds, table.schema.field("state"), table.schema.field("reason")]
@@ -70,18 +85,47 @@ class Dedup(Stage, frozen=True):
 
     def _mark(self, rows: list[Row]) -> None:
         for copy in find_copies(rows, self.max_distance, mirrored=self.mirrored):
-            _drop(rows, copy)
+            row, kept = rows[copy.row], rows[copy.of]
+            row.update(distance=copy.distance)
+            self._drop(
+                row, kept, f"duplicate: of {kept['path']}, distance {copy.distance}; that one is {copy.why}"
+            )
+        rest = [row for row in rows if row["state"] == ACTIVE]
+        if self.crops:
+            self._drop_crops(rest)
         if self.review_distance <= self.max_distance:
             return
-        rest = [row for row in rows if row["state"] == ACTIVE]
+        rest = [row for row in rest if row["state"] == ACTIVE]
         for near in find_copies(rest, self.review_distance, mirrored=self.mirrored):
             rest[near.row].update(similar_to=rest[near.of]["id"], similar_distance=near.distance)
 
+    def _drop_crops(self, rows: list[Row]) -> None:
+        from dataprep.crops import find_crops  # imports OpenCV
 
-def _drop(rows: list[Row], copy: Copy) -> None:
-    row, kept = rows[copy.row], rows[copy.of]
-    row.update(duplicate_of=kept["id"], distance=copy.distance, state=DROPPED)
-    unused = "; its caption was not used" if row["raw_caption"] and not kept["raw_caption"] else ""
-    row["reason"] = (
-        f"dedup:duplicate: of {kept['path']}, distance {copy.distance}; that one is {copy.why}{unused}"
-    )
+        if any(row["features"] is None for row in rows):
+            raise ConfigError(
+                "dedup.crops: the pictures were not measured for it; set crops = true at the top of "
+                "dataprep.toml (or --set crops=true), which fingerprint and dedup both read"
+            )
+        for cut in sorted(find_crops([row["features"] for row in rows]), key=lambda cut: cut.share):
+            row, kept = rows[cut.row], rows[cut.of]
+            if kept["state"] == ACTIVE and row["hand_state"] != "keep":
+                self._drop(row, kept, f"crop: of {kept['path']}, shows {cut.share:.0%} of it")
+
+    def _drop(self, row: Row, kept: Row, why: str) -> None:
+        row.update(duplicate_of=kept["id"], duplicate_group=kept["id"], state=DROPPED)
+        kept["duplicate_group"] = kept["id"]
+        row["reason"] = f"dedup:{why}{self._caption_note(row, kept)}"
+
+    def _caption_note(self, row: Row, kept: Row) -> str:
+        """What becomes of a dropped copy's caption, "" if it has none that the kept one lacks."""
+        known = {*(kept["hand_added"] or ()), *(kept["hand_removed"] or ())}
+        tags = [tag for tag in row["hand_added"] or () if tag not in known]
+        if row["hand_caption"] and row["hand_caption"] != kept["hand_caption"]:
+            return "; its caption was not used"
+        if not tags:
+            return "; its caption was not used" if row["raw_caption"] and not kept["raw_caption"] else ""
+        if self.captions == "report" or kept["hand_caption"]:
+            return f"; its tags were not used: {', '.join(tags)}"
+        kept["hand_added"] = [*(kept["hand_added"] or ()), *tags]
+        return f"; its tags went to that one: {', '.join(tags)}"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
 from dataprep import hashing
-from dataprep.likeness import thumb
+from dataprep.hashing import Hash
+from dataprep.likeness import edges, thumb
 from dataprep.stage import Context, Row, Stage, TableFunction, per_row
 
 
@@ -16,12 +20,12 @@ class Fingerprint(Stage, frozen=True):
     """Settings of the measurements."""
 
     name: ClassVar[str] = "fingerprint"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     scope = "row"
     needs: ClassVar[pa.Schema] = pa.schema([("pixels_key", pa.string())])
     adds: ClassVar[pa.Schema] = pa.schema(
         [
-            ("phash", pa.string()),  # 16 hex digits, imagehash's order
+            ("phash", pa.string()),  # 16 hex digits, imagehash's order; setting `hash` says which hash
             ("trim_phash", pa.string()),  # the same without uniform borders
             ("mirror_phash", pa.string()),  # of the mirrored picture
             ("thumb", pa.string()),  # 8x8 mean colours, base64
@@ -29,6 +33,8 @@ class Fingerprint(Stage, frozen=True):
             ("trim_share", pa.float32()),  # share of the area within the borders, 1 if there are none
             ("detail", pa.float32()),  # 0 flat .. 127 black and white, grey levels
             ("sharpness", pa.float32()),  # variance of the Laplacian at short_side
+            ("edges", pa.string()),  # 8x8 means of the Laplacian, base64: what a watermark changes
+            ("features", pa.string()),  # corners by which cut-outs are found; null unless asked for
         ]
     )
 
@@ -36,23 +42,52 @@ class Fingerprint(Stage, frozen=True):
         int, Field(ge=32, le=4096, description="measured at this short side or up to twice it, px")
     ] = 256
 
+    hash: Annotated[
+        Hash, Field(description="the perceptual hash, imagehash's function of this name; whash is slow")
+    ] = "phash"
+    crops: Annotated[
+        bool, Field(description="also measure what finds pictures that are cut out of others")
+    ] = False
+
     def open(self, context: Context) -> TableFunction:
         """Measures from a reduced decode, which is several times faster than a whole one."""
 
         def measure(row: Row) -> dict[str, Any]:
-            image = context.pixels.small(context.file(row), row["pixels_key"], self.short_side)
-            grey = hashing.grey_thumbnail(image)
-            inner = hashing.trimmed(image)
-            whole, coarse = hashing.hex_of(hashing.phash_bits(grey)), thumb(image)
-            return {
-                "phash": whole,
-                "trim_phash": whole if inner is image else hashing.phash(inner),
-                "mirror_phash": hashing.hex_of(hashing.phash_bits(grey[:, ::-1])),
-                "thumb": coarse,
-                "trim_thumb": coarse if inner is image else thumb(inner),
-                "trim_share": inner.width * inner.height / (image.width * image.height),
-                "detail": hashing.detail(grey),
-                "sharpness": hashing.sharpness(image),
-            }
+            return self._measured(context.pixels.small(context.file(row), row["pixels_key"], self.short_side))
 
         return per_row(self, measure)
+
+    def _measured(self, image: Image.Image) -> dict[str, Any]:
+        light = image.convert("L")  # once for all that look at it
+        grey = hashing.grey_thumbnail(light)
+        inner = hashing.trimmed(image, light)
+        whole, mirror = self._hashes(light, grey)
+        coarse, busy = thumb(image), hashing.laplacian(light)
+        return {
+            "phash": whole,
+            "trim_phash": whole if inner is image else hashing.hex_of(hashing.bits_of(inner, self.hash)),
+            "mirror_phash": mirror,
+            "thumb": coarse,
+            "trim_thumb": coarse if inner is image else thumb(inner),
+            "trim_share": inner.width * inner.height / (image.width * image.height),
+            "detail": hashing.detail(grey),
+            "sharpness": hashing.variance(busy),
+            "edges": edges(busy),
+            "features": self._features(image),
+        }
+
+    def _hashes(self, light: Image.Image, grey: NDArray[np.uint8]) -> tuple[str, str]:
+        """Of the picture and of its mirror image."""
+        if self.hash == "phash":  # the mirrored thumbnail is that of the mirrored picture
+            both = hashing.phash_bits(np.stack([grey, grey[:, ::-1]]))
+            return hashing.hex_of(both[0]), hashing.hex_of(both[1])
+        pictures = light, light.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        whole, mirror = (hashing.hex_of(hashing.bits_of(picture, self.hash)) for picture in pictures)
+        return whole, mirror
+
+    def _features(self, image: Image.Image) -> str | None:
+        if not self.crops:
+            return None
+        from dataprep.crops import features  # imports OpenCV
+
+        return features(image)

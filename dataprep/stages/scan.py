@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
 
@@ -14,8 +16,10 @@ from pydantic import Field
 
 from dataprep.colour import Alpha
 from dataprep.digest import digest
+from dataprep.errors import RowError
+from dataprep.formats import IMAGE_SUFFIXES
 from dataprep.manifest import ACTIVE, BASE, QUARANTINED, conform
-from dataprep.pixels import IMAGE_SUFFIXES, PixelPolicy
+from dataprep.pixels import PixelPolicy, probe
 from dataprep.scan_cache import Facts, ScanCache, read_facts
 from dataprep.stage import Context, Stage, TableFunction
 from dataprep.walk import Found, walk
@@ -23,6 +27,8 @@ from dataprep.walk import Found, walk
 PROJECT_FILE = "dataprep.toml"
 CAPTION_SUFFIXES = (".txt", ".caption")  # in order of preference
 _CACHE = ".dataprep/scan.parquet"
+_LOG = logging.getLogger(__name__)
+_NAMED_IN_LOG = 5
 _LONGEST_CAPTION_BYTES = 1 << 20
 
 
@@ -35,8 +41,24 @@ class Scan(Stage, frozen=True):
     adds: ClassVar[pa.Schema] = BASE
 
     alpha: Annotated[
-        Alpha, Field(description="what shows through transparency; colour: the colours hidden under it")
+        Alpha,
+        Field(
+            description="what shows through transparency; colour: the colours hidden under it; mask: white, "
+            "and masks are written for training on what is opaque"
+        ),
     ] = "white"
+    frames: Annotated[
+        int,
+        Field(ge=0, le=10_000, description="every n-th frame or page is a row of its own; 0: the first only"),
+    ] = 0
+    salvage: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="truncated pictures are used if this share of their rows is there; 0: never",
+        ),
+    ] = 0.0
     min_side: Annotated[
         int, Field(ge=1, le=4096, description="pictures with a shorter side are set aside, px")
     ] = 64
@@ -50,13 +72,13 @@ class Scan(Stage, frozen=True):
 
     def policy(self) -> PixelPolicy:
         """The part of the settings that decides about pixels."""
-        return PixelPolicy(alpha=self.alpha)
+        return PixelPolicy(alpha=self.alpha, salvage=self.salvage)
 
     def open(self, context: Context) -> TableFunction:
         """The function ignores the table it is given: a source looks at the folders."""
 
         def scan(_: pa.Table) -> pa.Table:
-            cache = ScanCache(context.out / _CACHE)
+            cache = ScanCache(context.out / _CACHE, self.policy())
             rows = self._folder(context.raw, "train", context, cache)
             if context.reg is not None:
                 rows += self._folder(context.reg, "reg", context, cache)
@@ -75,7 +97,22 @@ class Scan(Stage, frozen=True):
             facts = list(pool.map(lambda item: self._facts(item, role, cache), found))
         for item, fact in zip(found, facts, strict=True):
             cache.put(role, item, fact, started)
-        return [self._row(item, role, fact, captions) for item, fact in zip(found, facts, strict=True)]
+        _tell_salvaged([item.name for item, fact in zip(found, facts, strict=True) if not fact.whole])
+        return [
+            self._row(item, role, self._of_frame(item, fact, frame), captions, frame)
+            for item, fact in zip(found, facts, strict=True)
+            for frame in range(0, fact.frames if self.frames else 1, self.frames or 1)
+        ]
+
+    def _of_frame(self, item: Found, facts: Facts, frame: int) -> Facts:
+        """The facts with the size of one frame: pages may have their own."""
+        if frame == 0 or facts.fault is not None or facts.format != "tiff":
+            return facts
+        try:
+            found = probe(item.path, self.policy(), frame)
+        except RowError as error:
+            return replace(facts, width=None, height=None, fault=(error.code, error.detail))
+        return replace(facts, width=found.width, height=found.height)
 
     def _facts(self, item: Found, role: str, cache: ScanCache) -> Facts:
         if item.fault is not None or item.stat is None:
@@ -84,17 +121,20 @@ class Scan(Stage, frozen=True):
         if size_bytes > self.max_megabytes * 2**20:
             detail = f"{size_bytes / 2**20:.0f} MiB; scan.max_megabytes allows {self.max_megabytes:g}"
             return Facts(bytes=size_bytes, fault=("too-large", detail))
-        return cache.get(role, item) or read_facts(item.path)
+        return cache.get(role, item) or read_facts(item.path, self.policy())
 
-    def _row(self, item: Found, role: str, facts: Facts, captions: dict[str, str | None]) -> dict[str, Any]:
+    def _row(
+        self, item: Found, role: str, facts: Facts, captions: dict[str, str | None], frame: int
+    ) -> dict[str, Any]:
         fault = facts.fault or self._out_of_range(facts)
+        view = f"frame{frame}" if frame else ""
         return {
-            "id": digest(role, item.name, ""),
+            "id": digest(role, item.name, view),
             "path": item.name,
-            "view": "",
+            "view": view,
             "role": role,
             "sha256": facts.sha256,
-            "pixels_key": None if facts.sha256 is None else self.policy().key(facts.sha256),
+            "pixels_key": None if facts.sha256 is None else self.policy().key(facts.sha256, frame),
             "state": ACTIVE if fault is None else QUARANTINED,
             "reason": None if fault is None else f"scan:{fault[0]}: {fault[1]}",
             "format": facts.format,
@@ -115,6 +155,15 @@ class Scan(Stage, frozen=True):
         if facts.width * facts.height > self.max_megapixels * 1e6:
             return "too-large", f"{size}; scan.max_megapixels allows {self.max_megapixels:g} million"
         return None
+
+
+def _tell_salvaged(names: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - _NAMED_IN_LOG} more" if len(names) > _NAMED_IN_LOG else ""
+        _LOG.warning(
+            "%d truncated pictures are used without their missing rows (scan.salvage): %s%s",
+            len(names), ", ".join(names[:_NAMED_IN_LOG]), more,
+        )  # fmt: skip
 
 
 def _captions(found: Iterable[Found]) -> tuple[dict[str, str | None], list[Found]]:

@@ -355,6 +355,17 @@ class HandEditsSurvive(RuleBasedStateMachine):
         self.truth["a"].dropped = True
         self.clean = False
 
+    @precondition(lambda self: self.clean)
+    @rule(image=IMAGES, tag=st.sampled_from(TAGS), add=st.booleans())
+    def decide_on_the_page(self, image: str, tag: str, add: bool) -> None:
+        """A line in decisions.jsonl, as the web page writes it."""
+        what = {"added" if add else "removed": [tag]}
+        decisions.append(self.world.context.out, [decisions.decision((image, ""), "page", **what)])
+        gains, loses = self.truth[image].added, self.truth[image].removed
+        gains, loses = (gains, loses) if add else (loses, gains)
+        gains[tag], _ = None, loses.pop(tag, None)
+        self.clean = False
+
     @rule(image=IMAGES, tags=st.lists(st.sampled_from(TAGS), max_size=6, unique=True))
     def retag(self, image: str, tags: list[str]) -> None:
         """A new tagger, threshold or pruning."""

@@ -4,9 +4,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from PIL import Image
 
-from dataprep.likeness import mirrored, thumb
+from dataprep.crops import features
+from dataprep.errors import ConfigError
+from dataprep.hashing import laplacian
+from dataprep.likeness import edges, mirrored, thumb
 from dataprep.stage import Context
 from dataprep.stages.dedup import Dedup
 
@@ -141,3 +145,63 @@ def test_mirror_images_are_copies_only_when_asked(context: Context) -> None:
     rows = row_of("a", width=200), flipped
     assert kept(deduped(context, *rows)) == {"a", "b"}
     assert kept(deduped(context, *rows, mirrored=True)) == {"a"}
+
+
+def test_a_group_is_named_after_the_kept_one(context: Context) -> None:
+    found = deduped(
+        context, row_of("a", width=200), row_of("b", 2), row_of("c", phash=f"{HASH ^ 2**64 - 1:016x}")
+    )
+    assert [found[name]["duplicate_group"] for name in "abc"] == ["id-a", "id-a", None]
+
+
+def test_tags_of_a_dropped_copy_go_to_the_kept_one(context: Context) -> None:
+    rows = (
+        row_of("a", width=200, hand_added=["smile"], hand_removed=["hat"]),
+        row_of("b", 2, hand_added=["smile", "hat", "star"], raw_caption="smile, hat, star"),
+    )
+    found = deduped(context, *rows)
+    assert found["a"]["hand_added"] == ["smile", "star"]
+    assert "its tags went to that one: star" in found["b"]["reason"]
+    reported = deduped(context, *rows, captions="report")
+    assert reported["a"]["hand_added"] == ["smile"]
+    assert "its tags were not used: star" in reported["b"]["reason"]
+
+
+def test_a_sentence_that_is_lost_with_its_copy_is_reported(context: Context) -> None:
+    found = deduped(context, row_of("a", width=200), row_of("b", 2, hand_caption="a girl on a bridge"))
+    assert found["b"]["reason"].endswith("its caption was not used")
+
+
+def test_of_two_equal_copies_the_one_without_a_watermark_is_kept(context: Context) -> None:
+    image = Image.fromarray(np.random.default_rng(4).integers(0, 256, (12, 12, 3), np.uint8))
+    image = image.resize((300, 300), Image.Resampling.BICUBIC)
+    marked = image.copy()
+    for x in range(20, 110, 6):
+        marked.paste((255, 255, 255), (x, 250, x + 3, 270))
+    rows = [
+        row_of(name, flips, edges=edges(laplacian(picture.convert("L"))))
+        for name, flips, picture in (("aa", 0, marked), ("bbbb", 1, image))
+    ]
+    found = deduped(context, *rows)
+    assert kept(found) == {"bbbb"}
+    assert "without a mark" in found["aa"]["reason"]
+
+
+def test_cut_outs_are_dropped_only_when_asked(context: Context) -> None:
+    rng = np.random.default_rng(6)
+    whole = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8)).resize(
+        (400, 300), Image.Resampling.NEAREST
+    )
+    part = whole.crop((50, 0, 350, 200))
+    rows = [
+        row_of("a", features=features(whole)),
+        row_of("b", phash=f"{HASH ^ 2**64 - 1:016x}", features=features(part)),
+    ]
+    assert kept(deduped(context, *rows)) == {"a", "b"}
+    found = deduped(context, *rows, crops=True)
+    assert found["b"]["reason"].startswith("dedup:crop: of a.png, shows 50% of it")
+    rows[1]["hand_state"] = "keep"
+    assert kept(deduped(context, *rows, crops=True)) == {"a", "b"}
+    rows[1]["features"] = None
+    with pytest.raises(ConfigError, match="crops = true"):
+        deduped(context, *rows, crops=True)

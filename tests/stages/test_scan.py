@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -133,3 +134,28 @@ def test_threads_change_nothing(context: Context) -> None:
     for i in range(9):
         picture(context.raw / f"{i}.png", (80 + i, 70))
     assert list(scanned(replace(context, threads=1))) == list(scanned(replace(context, threads=4)))
+
+
+def test_frames_and_pages_are_rows_of_their_own_when_asked(context: Context) -> None:
+    pages = [Image.new("RGB", (100 + 10 * i, 90), (40 * i, 0, 0)) for i in range(5)]
+    pages[0].save(context.raw / "book.tif", save_all=True, append_images=pages[1:])
+    assert len(Scan().open(context)(BASE.empty_table())) == 1
+    rows = Scan(frames=2).open(context)(BASE.empty_table()).to_pylist()
+    assert [(row["view"], row["width"]) for row in rows] == [("", 100), ("frame2", 120), ("frame4", 140)]
+    assert len({row["id"] for row in rows}) == len({row["pixels_key"] for row in rows}) == 3
+    assert context.image(rows[2]).getpixel((5, 5)) == (160, 0, 0)
+
+
+def test_salvaged_pictures_are_as_high_as_what_is_there_and_named(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(1, 256, (200, 100, 3), np.uint8))
+    noise.save(context.raw / "a.png")
+    data = (context.raw / "a.png").read_bytes()
+    (context.raw / "a.png").write_bytes(data[: len(data) * 3 // 4])
+    (whole,) = scanned(context).values()
+    assert whole["height"] == 200
+    (part,) = scanned(context, salvage=0.5).values()
+    assert (part["state"], part["width"]) == ("active", 100)
+    assert 120 < part["height"] < 160
+    assert "a.png" in caplog.text

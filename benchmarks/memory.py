@@ -1,0 +1,76 @@
+"""Memory of the table stages of the front at many rows: dedup, split and bucket.
+
+python -m benchmarks.memory [ROWS]
+"""
+
+from __future__ import annotations
+
+import base64
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from dataprep.expand import expand
+from dataprep.manifest import BASE, BOX, empty_columns, merge
+from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.stage import Context
+from dataprep.stages.bucket import Bucket
+from dataprep.stages.curate import HAND
+from dataprep.stages.dedup import Dedup
+from dataprep.stages.fingerprint import Fingerprint
+from dataprep.stages.split import Split
+from dataprep.store import Blobs
+
+
+def manifest(count: int) -> pa.Table:
+    """What fingerprint hands on for `count` pictures, a fifth of which are copies of another."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
+    copies = rng.choice(count, count // 5, replace=False)
+    hashes[copies] = hashes[copies - 1]
+    hexes = [f"{int(value):016x}" for value in hashes]
+    thumbs = [base64.b64encode(rng.bytes(192)).decode() for _ in range(97)]
+    thumb = [thumbs[int(value % np.uint64(97))] for value in hashes]
+    numbers = [f"{i:032x}" for i in range(count)]
+    shared = {"role": "train", "state": "active", "format": "jpeg", "view": ""}
+    columns: dict[str, pa.Array] = {name: pa.array([value] * count) for name, value in shared.items()}
+    columns |= {name: pa.array(numbers) for name in ("id", "path", "sha256", "pixels_key")}
+    columns |= {name: pa.array(hexes) for name in ("phash", "trim_phash", "mirror_phash")}
+    columns |= {name: pa.array(thumb) for name in ("thumb", "trim_thumb")}
+    columns |= {
+        name: pa.array(rng.integers(600, 4000, count).astype(np.int32)) for name in ("width", "height")
+    }
+    columns["bytes"] = pa.array(rng.integers(10**5, 10**7, count))
+    columns["trim_share"] = pa.array(np.ones(count, np.float32))
+    return empty_columns(pa.table(columns), pa.schema([*BASE, *HAND, *Fingerprint.adds]))
+
+
+def main(count: int = 100_000) -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        context = Context(Path(folder), Path(folder), PixelCache(PixelPolicy()), Blobs(Path(folder)))
+        table = manifest(count)
+        print(f"{count:,} rows\n\n| stage | seconds | peak memory so far, MiB |\n|---|---|---|")
+        for stage in (Dedup(), Split(), Bucket()):
+            started = time.perf_counter()
+            if stage.name == "split":  # what crop says
+                found = pa.schema(
+                    [("subject", BOX), ("head", BOX), ("focus_x", pa.float32()), ("focus_y", pa.float32())]
+                )
+                table = empty_columns(table, found)
+                for name in ("focus_x", "focus_y"):
+                    half = pa.array(np.full(count, 0.5, np.float32))
+                    table = table.set_column(table.schema.get_field_index(name), name, half)
+            result = stage.open(context)(table)
+            table = (expand if stage.expands else merge)(table, result, stage.name)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(f"| {stage.name} | {time.perf_counter() - started:.1f} | {peak} |")
+
+
+if __name__ == "__main__":
+    main(*(int(text) for text in sys.argv[1:2]))
