@@ -202,9 +202,14 @@ def _tag_bars(kept: list[dict[str, Any]]) -> list[Bar]:
             rules.setdefault((tag["tag"], tag["fate"]), tag["rule"])
     most = max(counts.values(), default=1)
     return [
-        Bar(f"{tag} ({fate.replace('_', ' ')}: {rules[tag, fate]})", count / most, str(count), fate)
+        Bar(f"{tag} ({_why(fate, rules[tag, fate])})", count / most, str(count), fate)
         for (tag, fate), count in counts.most_common(_TAGS_SHOWN)
     ]
+
+
+def _why(fate: str, rule: str) -> str:
+    said = fate.replace("_", " ")
+    return rule if rule.startswith(said) else f"{said}: {rule}"
 
 
 def _training_log(directory: Path) -> str:
