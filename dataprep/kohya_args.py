@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 # Settings that mean the same in both, under another name.
@@ -18,7 +19,6 @@ RENAMED = {
     "train_batch_size": "batch_size",
     "gradient_accumulation_steps": "accumulation",
     "unet_lr": "unet_rate",
-    "text_encoder_lr": "text_encoder_rate",
     "lr_scheduler": "schedule",
     "lr_warmup_steps": "warmup",
     "lr_scheduler_num_cycles": "cycles",
@@ -68,6 +68,25 @@ cache_text_encoder_outputs cache_text_encoder_outputs_to_disk console_log_level 
 num_cpu_threads_per_process"""
 OURS = frozenset(_OURS.split())
 
+# Where sd-scripts' file is silent, what it takes for granted and this program does not, in our names.
+SILENT: dict[str, Any] = {
+    "rank": 4,
+    "alpha": 1.0,
+    "batch_size": 1,
+    "unet_rate": 2e-6,
+    "text_encoder_rate": 2e-6,
+    "schedule": "constant",
+    "keep_tokens": 0,
+    "save_precision": "fp32",
+}
+SILENT_STEPS = 1600  # where it gives neither steps nor epochs
+
+# There 0 and "" mean "not used"; here that is leaving it out.
+_OFF = """min_snr_gamma scale_weight_norms clip_skip max_token_length max_train_epochs max_train_steps
+save_every_n_epochs save_every_n_steps sample_every_n_epochs sample_every_n_steps multires_noise_discount
+caption_prefix caption_suffix secondary_separator"""
+OFF = frozenset(_OFF.split())
+
 PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 OPTIMIZERS = {
     "adamw": "adamw",
@@ -79,6 +98,29 @@ OPTIMIZERS = {
     "dadaptation": "dadaptadam",
     "dadaptadam": "dadaptadam",
 }
+# Kin that is trained with instead, and said.
+NEAREST = {
+    "pagedadamw": "adamw",
+    "pagedadamw32bit": "adamw",
+    "pagedadamw8bit": "adamw8bit",
+    "lion8bit": "lion",
+    "pagedlion8bit": "lion",
+    "sgdnesterov8bit": "sgd",
+    "dadaptadampreprint": "dadaptadam",
+    "dadaptadan": "dadaptadam",
+    "dadaptlion": "dadaptadam",
+    "dadaptsgd": "dadaptadam",
+    "dadaptadagrad": "dadaptadam",
+}
+# Arguments of the packages that sd-scripts takes its optimizers from, and their names in ours.
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "prodigy": {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"},
+    "dadaptadam": {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"},
+    "adafactor": {"clip_threshold": "d", "decay_rate": "beta2_decay"},
+}
+# Adafactor's switches there, off as everybody sets them for a LoRA: so it always is here.
+_ADAFACTOR_OFF = ("scale_parameter", "relative_step", "warmup_init")
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 SAMPLERS = {
     "ddim": "ddim",
     "euler": "euler",
@@ -100,14 +142,9 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     Returns:
         Our settings, and one line for each thing that was asked for and is not honoured.
     """
-    flat = _flatten(table)
-    from dataprep.train.config import TrainConfig  # the one list of our names
-
-    theirs = (set(RENAMED) | FROM_FOLDER | OURS | set(_SPECIAL) | {"learning_rate"}) - set(
-        TrainConfig.model_fields
-    )
-    if not set(flat) & theirs:
+    if not is_theirs(table):
         return dict(table), []
+    flat = {name: value for name, value in _flatten(table).items() if value or name not in OFF}
     ours: dict[str, Any] = {}
     notes: list[str] = []
     if "learning_rate" in flat:  # the general rate first, so that the particular ones win
@@ -120,6 +157,25 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         else:
             ours[RENAMED.get(name, name)] = value
     return _same_meaning(ours, flat, notes), notes + _taken_over(flat)
+
+
+def is_theirs(table: Mapping[str, Any]) -> bool:
+    """Whether a training file speaks sd-scripts' names: one that only it has is enough."""
+    from dataprep.train.config import TrainConfig  # the one list of our names
+
+    theirs = set(RENAMED) | FROM_FOLDER | OURS | set(_SPECIAL) | {"learning_rate"}
+    return bool(set(_flatten(table)) & (theirs - set(TrainConfig.model_fields)))
+
+
+def with_their_defaults(ours: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A translated file with sd-scripts' own defaults where it is silent, and a line that says so."""
+    silent = {name: value for name, value in SILENT.items() if name not in ours}
+    if not {"steps", "epochs"} & set(ours):
+        silent["steps"] = SILENT_STEPS
+    if ours.get("network") == "locon" and "conv_alpha" not in ours:
+        silent["conv_alpha"] = 1.0
+    said = ", ".join(f"{name} {value}" for name, value in silent.items())
+    return silent | dict(ours), [f"sd-scripts' defaults, as its file is silent: {said}"] if silent else []
 
 
 def _flatten(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,18 +197,47 @@ def _same_meaning(ours: dict[str, Any], flat: Mapping[str, Any], notes: list[str
 
     if "epochs" in ours and "max_train_epochs" in flat:
         ours.pop("steps", None)  # there, epochs win over steps
+    if ours.get("alpha") == 0:
+        ours["alpha"] = float(ours.get("rank", SILENT["rank"]))
     if "precision" in ours:
         ours["precision"] = PRECISIONS.get(str(ours["precision"]), ours["precision"])
-    if "sampler" in ours:
-        ours["sampler"] = SAMPLERS.get(str(ours["sampler"]), ours["sampler"])
-    if "save_precision" in flat:
-        ours["save_precision"] = PRECISIONS.get(str(flat["save_precision"]), flat["save_precision"])
-    if ours.get("network") == "lora" and ours.get("conv_rank"):
+    if "sampler" in ours and str(ours["sampler"]) not in SAMPLERS:
+        notes.append(f"sample_sampler = {ours.pop('sampler')!r} is not here; draws with ddim")
+    elif "sampler" in ours:
+        ours["sampler"] = SAMPLERS[str(ours["sampler"])]
+    if ours.get("schedule", "cosine") not in SCHEDULES:
+        notes.append(f"lr_scheduler = {ours['schedule']!r} is not here; the rate stays constant")
+        ours["schedule"] = "constant_with_warmup" if ours.get("warmup") else "constant"
+    if ours.get("network", "lora") == "lora" and ours.get("conv_rank"):
         ours["network"] = "locon"
+    _drop_unknown_drops(ours, notes)
     for name in sorted(set(ours) - set(TrainConfig.model_fields)):
-        notes.append(
-            f"{name} = {ours.pop(name)!r} of the sd-scripts file has no counterpart here and is not honoured"
-        )
+        if value := ours.pop(name):  # False, 0 and "" ask for nothing
+            notes.append(
+                f"{name} = {value!r} of the sd-scripts file has no counterpart here and is not honoured"
+            )
+    if "optimizer_args" in ours:
+        ours["optimizer_args"] = _arguments(ours.get("optimizer", "adamw"), ours["optimizer_args"], notes)
+    return ours
+
+
+def _drop_unknown_drops(ours: dict[str, Any], notes: list[str]) -> None:
+    """Leave out the dropouts that sd-scripts has for a network and peft has not."""
+    lyco = ours.get("network") in ("loha", "lokr")
+    for name in ("dropout",) if lyco else ("rank_dropout", "module_dropout"):
+        if value := ours.pop(name, 0):
+            notes.append(f"{name} = {value!r} is not here for network {ours.get('network', 'lora')}")
+
+
+def _arguments(optimizer: str, args: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Optimizer arguments under the names of the packages that are used here."""
+    names, ours = ARGUMENTS.get(optimizer, {}), {}
+    for name, value in args.items():
+        if optimizer == "adafactor" and name in _ADAFACTOR_OFF:
+            if value:
+                notes.append(f"optimizer_args {name} = {value!r} is not honoured: the rates hold as they are")
+        else:
+            ours[names.get(name, name)] = value
     return ours
 
 
@@ -181,8 +266,10 @@ def _network_args(value: list[str], ours: dict[str, Any], notes: list[str]) -> N
     }
     rates: dict[str, list[float]] = {}
     for name, _, text in (item.partition("=") for item in value):
-        if name == "algo":
-            ours["network"] = {"lora": "lora", "locon": "locon"}.get(text, text)
+        if name == "algo" and text.lower() in ("lora", "locon", "loha", "lokr"):
+            ours["network"] = "dora" if ours.get("network") == "dora" else text.lower()
+        elif name in ("dora_wd", "use_dora"):
+            ours |= {"network": "dora"} if _number(text.capitalize()) else {}
         elif name in ("block_dims", "block_alphas"):
             ours[names[name]] = [_number(part) for part in text.split(",")]
         elif name in names:
@@ -212,7 +299,17 @@ def _optimizer_args(value: list[str] | Mapping[str, Any], ours: dict[str, Any], 
 
 
 def _optimizer_type(value: str, ours: dict[str, Any], notes: list[str]) -> None:
-    ours["optimizer"] = OPTIMIZERS.get(value.lower(), value)
+    name = value.lower().rpartition(".")[2]  # such as prodigyopt.Prodigy
+    ours["optimizer"] = OPTIMIZERS.get(name) or NEAREST.get(name, "adamw")
+    if name not in OPTIMIZERS:
+        notes.append(f"optimizer_type = {value!r} is not here; trains with {ours['optimizer']}")
+
+
+def _text_rate(value: float | list[float], ours: dict[str, Any], notes: list[str]) -> None:
+    rates = value if isinstance(value, list) else [value]
+    ours["text_encoder_rate"] = rates[0]
+    if len(set(rates)) > 1:
+        notes.append(f"text_encoder_lr = {rates}: both text encoders train at {rates[0]}")
 
 
 def _unet_only(value: bool, ours: dict[str, Any], notes: list[str]) -> None:
@@ -229,10 +326,15 @@ def _v_parameterization(value: bool, ours: dict[str, Any], notes: list[str]) -> 
 
 
 def _sample_prompts(value: str | list[str], ours: dict[str, Any], notes: list[str]) -> None:
-    if isinstance(value, str):
-        notes.append(f"sample_prompts = {value!r}: write the prompts themselves as a list of texts")
-    else:
+    if not isinstance(value, str):
         ours["sample_prompts"] = value
+    elif value.endswith(".txt") and Path(value).is_file():
+        lines = (line.strip() for line in Path(value).read_text("utf-8-sig").splitlines())
+        ours["sample_prompts"] = [line for line in lines if line and not line.startswith("#")]
+    elif value:
+        notes.append(
+            f"sample_prompts = {value!r} is no .txt file here: captions of the set are drawn instead"
+        )
 
 
 def _save_precision(value: str, ours: dict[str, Any], notes: list[str]) -> None:
@@ -244,6 +346,7 @@ _SPECIAL: dict[str, Callable[[Any, dict[str, Any], list[str]], None]] = {
     "network_args": _network_args,
     "optimizer_type": _optimizer_type,
     "optimizer_args": _optimizer_args,
+    "text_encoder_lr": _text_rate,
     "network_train_unet_only": _unet_only,
     "network_train_text_encoder_only": _text_encoder_only,
     "v_parameterization": _v_parameterization,

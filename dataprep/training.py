@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,11 @@ from dataprep.store import write_bytes, write_whole
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dataprep.inference.base import Prediction
     from dataprep.train.loop import Progress
 
 SETTINGS = "train.toml"
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v": "v", "flow": "flow"}  # in a file's metadata
 
 
 def train_folder(
@@ -206,13 +209,24 @@ def sample_lora(
         raise InputError(f"{lora}: there is no such file; `dataprep train` writes DIR/model/NAME.safetensors")
     import torch
 
-    from dataprep.inference.base import load_base
-    from dataprep.inference.sampling import sample_images
+    from dataprep.inference.base import load_base, read_header
+    from dataprep.inference.lora import applied
+    from dataprep.inference.sampling import Sampler, parse_prompt
 
-    model = load_base(base or _recorded_base(lora), chosen_device(device), torch.float32)
+    orders = [parse_prompt(prompt) for prompt in prompts]
+    path = base or _recorded_base(lora)
+    said = read_header(lora).get("__metadata__", {})  # how it was trained is how it has to be drawn
+    model = load_base(path, chosen_device(device), torch.float32)
+    if said.get("modelspec.prediction_type") in PREDICTIONS:
+        model = replace(model, prediction=PREDICTIONS[said["modelspec.prediction_type"]])
+    skip = said.get("ss_clip_skip", "None")
+    with applied(lora, model):
+        zero_snr = said.get("ss_zero_terminal_snr") == "True"
+        sampler = Sampler(model, zero_snr=zero_snr, clip_skip=int(skip) if skip.isdecimal() else None)
+        pictures = sampler.draw(orders)
     folder = out or lora.parent / "samples"
     paths = [folder / f"{lora.stem}-{number:03d}.png" for number in range(len(prompts))]
-    for path, picture in zip(paths, sample_images(lora, model, prompts), strict=True):
+    for path, picture in zip(paths, pictures, strict=True):
         write_whole(path, partial(picture.save, format="PNG"))
     return paths
 

@@ -34,6 +34,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "out"
 
 
+@pytest.mark.slow
 def test_raw_pictures_become_a_lora_that_draws(prepared: Path) -> None:
     lora = train_folder(prepared, None, ("steps=2", "rank=4"), False, "cpu", QUIET)
     assert lora == prepared / "model" / "sks.safetensors"
@@ -46,6 +47,16 @@ def test_raw_pictures_become_a_lora_that_draws(prepared: Path) -> None:
     (picture,) = sample_lora(lora, ["sks girl --w 64 --h 64 --s 2"], None, None, "cpu")
     with Image.open(picture) as drawn:
         assert drawn.size == (64, 64)
+
+
+@pytest.mark.slow
+def test_a_lora_is_drawn_as_it_was_trained(prepared: Path) -> None:
+    prompt = "sks girl --w 64 --h 64 --s 2 --d 5"
+    flags = ("steps=1", "target=v", "zero_terminal_snr=true", "clip_skip=2", f"sample_prompts=['{prompt}']")
+    lora = train_folder(prepared, None, (*flags, "save_precision=fp32", "output_name=v"), False, "cpu", QUIET)
+    (picture,) = sample_lora(lora, [prompt], prepared / "drawn", None, "cpu")
+    with Image.open(picture) as drawn, Image.open(lora.parent / "samples" / "v-end-00.png") as in_training:
+        assert np.abs(np.asarray(drawn, int) - np.asarray(in_training, int)).max() <= 1
 
 
 def test_memory_is_the_gpus_or_else_the_processs() -> None:
@@ -62,6 +73,7 @@ def test_progress_says_loss_rate_time_left_and_memory(prepared: Path) -> None:
     assert re.fullmatch(r"step 2 of 2, loss [\d.]+, [\d.]+ steps/s, 0 s to go, [\d.]+ GiB in memory", last)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_model_becomes_a_lora_with_the_energy_kept_of_each_module(prepared: Path) -> None:
     flags = ("method=full", "steps=2", "unet_rate=1e-4", "samples=false", "output_name=tuned")
     tuned = train_folder(prepared, None, flags, False, "cpu", QUIET)

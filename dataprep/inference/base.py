@@ -25,6 +25,9 @@ CONFIGS: dict[Family, str] = {"sd1": "sd15", "sd2": "sd2", "sdxl": "sdxl"}
 CHUNK = 75  # tokens of caption in one pass of a CLIP text encoder, beside BOS and EOS
 # A safetensors header is text about tensors; sd-scripts' largest real ones stay under 1 MB.
 MAX_HEADER_BYTES = 100_000_000
+# In the tensor names of FLUX and SD3, and what is said of both.
+BLOCKS = ("double_blocks", "joint_blocks", "single_blocks", "single_transformer_blocks")
+NO_UNET = "a diffusion transformer (FLUX, SD3 or their kin); base models here have a U-Net: SD1, SD2 or SDXL"
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def _from_folder(path: Path, dtype: torch.dtype, *, texts_only: bool = False) ->
     import diffusers
     import transformers
 
+    if (path / "transformer").is_dir():
+        raise ModelError(f"{path}: {NO_UNET}")
     missing = [part for part in ("unet", "vae", "text_encoder", "scheduler") if not (path / part).is_dir()]
     if missing:
         raise ModelError(f"{path}: not a diffusers folder: no {', '.join(missing)} in it")
@@ -280,6 +285,8 @@ def detect_family(path: Path, names: set[str]) -> Family:
     """
     if any(name.startswith("lora_") for name in names):
         raise ModelError(f"{path}: a LoRA, not a base model")
+    if any(name.split(".", 1)[0] in BLOCKS or f".{mark}." in name for name in names for mark in BLOCKS):
+        raise ModelError(f"{path}: {NO_UNET}")
     if not any(name.startswith("model.diffusion_model.") for name in names):
         raise ModelError(f"{path}: no U-Net in it (no tensor named model.diffusion_model.*)")
     marks: dict[str, Family] = {

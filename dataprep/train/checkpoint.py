@@ -85,11 +85,11 @@ def check_same_run(state: Mapping[str, Any], config: TrainConfig, manifest_sha25
         )
 
 
-def diverged(folder: Path, step: int, files: Sequence[str]) -> UserError:
-    """The error for a loss that is no number at a step (from 0), with the images in its batch."""
+def diverged(folder: Path, step: int, files: Sequence[str], what: str) -> UserError:
+    """The error for a loss that is lost at a step (from 0), with the images in its batch."""
     kept = checkpoints(folder / "checkpoints")
     return UserError(
-        f"step {step + 1}: the loss or its gradient is no longer a number; images in the batch: "
+        f"step {step + 1}: {what}; images in the batch: "
         f"{', '.join(files)}. Last good weights: {kept[-1] if kept else 'none saved yet'}. Try a lower "
         "unet_rate and text_encoder_rate, precision bf16 or fp32 instead of fp16, or max_grad_norm = 1"
     )
@@ -101,7 +101,7 @@ class Log:
     def __init__(self, path: Path, *, tensorboard: bool = False) -> None:
         """Nothing is written yet; TensorBoard's events go into the file's folder."""
         self.path, self.lines = path, list[str]()
-        self.writer = _tensorboard(path.parent) if tensorboard else None
+        self.writer = summary_writer()(str(path.parent)) if tensorboard else None
 
     def start(self, config: TrainConfig, name: str, steps: int) -> None:
         """Begin a new log. Raises DiskError."""
@@ -147,9 +147,10 @@ def _step(line: str) -> int:
         return 1 << 62  # a line that a kill cut short
 
 
-def _tensorboard(folder: Path) -> Any:  # noqa: ANN401 - untyped
+def summary_writer() -> Any:  # noqa: ANN401 - untyped
+    """The class that writes TensorBoard's events. Raises ConfigError where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError("tensorboard = true needs tensorboard: `pip install tensorboard`") from error
-    return SummaryWriter(str(folder))
+    return SummaryWriter

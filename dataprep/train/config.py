@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dataprep.errors import ConfigError
-from dataprep.kohya_args import translate
+from dataprep.kohya_args import is_theirs, translate, with_their_defaults
 from dataprep.lora_names import block_values
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -242,14 +242,24 @@ def load_config(
 
     Args:
         path: train.toml, ours or sd-scripts'; None for the defaults.
-        overrides: name to value, or texts "name=value" whose value is read as TOML (bare words as text).
+        overrides: name to value, or texts "name=value" whose value is read as TOML (bare words as text);
+            sd-scripts' names are understood here too.
     Returns:
         The settings, and lines on what of an sd-scripts file was not honoured and what is seldom meant.
     Raises:
         ConfigError: unreadable, unknown, out of range or contradictory settings.
     """
-    table, notes = translate(_read_toml(path)) if path is not None else ({}, [])
-    table |= dict(overrides) if isinstance(overrides, Mapping) else dict(map(_assignment, overrides))
+    raw = _read_toml(path) if path is not None else {}
+    table, notes = translate(raw)
+    if is_theirs(raw):
+        table, more = with_their_defaults(table)
+        notes += more
+    flags, more = translate(
+        overrides if isinstance(overrides, Mapping) else dict(map(_assignment, overrides))
+    )
+    if "epochs" in flags and "steps" not in flags:
+        table.pop("steps", None)  # or the file's steps would win over the flag
+    table, notes = table | flags, notes + more
     try:
         config = TrainConfig.model_validate(table)
     except ValidationError as error:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from torch import Tensor
 from dataprep.cached import Arrays, read_captions, read_latents, read_manifest
 from dataprep.errors import InputError, ModelError
 from dataprep.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from dataprep.train.captions import Captions
 
 Bucket = tuple[int, int]  # width, height, px
 
@@ -249,3 +253,28 @@ def default_prompts(data: Prepared, count: int = 2) -> tuple[str, ...]:
         width, height = image.bucket
         prompts += [f"{text} --w {width} --h {height} --d {number} --s 20" for text in dict.fromkeys(texts)]
     return tuple(prompts)
+
+
+def start_notes(data: Prepared, captions: Captions, steps: int, device: str) -> list[str]:
+    """The arithmetic of the run, and what in the data is worth a word before it starts."""
+    config = data.config
+    train, reg = (sum(image.reg == kind for image in data.images) for kind in (False, True))
+    epochs = math.ceil(steps * config.accumulation / data.batches_per_epoch)
+    counts = data.bucket_counts()
+    lines = [
+        f"{train} images, {data.train_total} with repeats; "
+        f"{reg} regularization images, {data.reg_total} with repeats",
+        f"{len(counts)} buckets, {data.batches_per_epoch} batches of up to {config.batch_size} an epoch; "
+        f"{steps} steps, {epochs} epochs",
+        *data.notes,
+        *captions.notes([image.lines for image in data.images]),
+        *config.warnings(),
+    ]
+    small = [f"{w}x{h}" for (w, h), count in counts.items() if count < config.batch_size]
+    if small:
+        lines.append(f"buckets that never fill a batch of {config.batch_size}: {', '.join(small)}")
+    if config.use_reg and not reg:
+        lines.append("no regularization images: nothing guards what the model knows of the class")
+    if device == "cpu" and config.precision != "fp32":
+        lines.append(f"precision {config.precision} is for GPUs; on this CPU float32 is used")
+    return lines

@@ -7,9 +7,11 @@ a resumed run on a CPU is bit for bit the run that was never interrupted.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ from dataprep.inference.base import Base, Prediction, load_base
 from dataprep.inference.sampling import Sampler, added_conditions, parse_prompt
 from dataprep.inference.torch_compat import prepare_torch
 from dataprep.interrupts import interruptible
+from dataprep.store import write_whole
 from dataprep.train.captions import Captions
 from dataprep.train.checkpoint import (
     Log,
@@ -29,9 +32,10 @@ from dataprep.train.checkpoint import (
     latest_checkpoint,
     remove_checkpoints,
     save_checkpoint,
+    summary_writer,
 )
 from dataprep.train.config import TrainConfig
-from dataprep.train.data import Batch, Prepared, base_path, default_prompts, seed_of
+from dataprep.train.data import Batch, Prepared, base_path, default_prompts, seed_of, start_notes
 from dataprep.train.network import TRAINABLE
 from dataprep.train.objective import Objective
 from dataprep.train.optimizers import lr_at, make_optimizer
@@ -39,6 +43,8 @@ from dataprep.train.optimizers import lr_at, make_optimizer
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 READ_EVERY = 10  # steps; reading a loss back waits for the GPU. On a CPU it is read at each step.
 SMOOTHING = 0.98
+DIVERGED = 100  # times the loss of an answer of zeros, which any model beats: nothing is left to save
+NO_NUMBER = "the loss or its gradient is no longer a number"
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,25 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once the step is saved.
     """
     prepare_torch()
+    check_early(config)
     data = Prepared(directory, config)
     if config.embedding_init is None and data.meta.get("class_word"):
         config = config.model_copy(update={"embedding_init": data.meta["class_word"]})
     base = _load(config, data, device)
     return Trainer(directory, config, data, base, device, on_progress).run(resume=resume)
+
+
+def check_early(config: TrainConfig) -> None:
+    """Say what can be said before anything is loaded: missing packages, odd arguments, odd prompts.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    make_optimizer(config, [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1e-4}])
+    if config.tensorboard:
+        summary_writer()
+    for line in config.sample_prompts:
+        parse_prompt(line)
 
 
 def _load(config: TrainConfig, data: Prepared, device: str) -> Base:
@@ -137,13 +157,14 @@ class Trainer:
         self.log = Log(directory / "log" / "train.jsonl", tensorboard=config.tensorboard)
         self.facts = metadata.Run(self.name, time.time(), self.steps, self.target)
         self.step, self.smoothed = 0, math.nan
-        self.unread: list[tuple[int, Tensor, Tensor, float]] = []
+        self.unread: list[tuple[int, Tensor, Tensor, Tensor, float]] = []
         self.epoch_order: tuple[int, list[list[int]]] = (-1, [])
         self._arrange_kernels()
 
     def _arrange_kernels(self) -> None:
         unet, config = self.base.unet, self.config
         if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA's matrix products refuse
             torch.use_deterministic_algorithms(True)
         if config.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
@@ -174,8 +195,8 @@ class Trainer:
                         f"go on with: dataprep train {self.directory} --resume"
                     )
         path = self._save(self.name)
-        self._sample("end")
-        self.log.close()
+        self._unless_full("sample pictures", lambda: self._sample("end"))
+        self._unless_full("log", self.log.close)
         return path
 
     def _begin(self, *, resume: bool) -> None:
@@ -206,16 +227,18 @@ class Trainer:
         factor = lr_at(config, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        total = torch.zeros((), device=self.device)
+        total, blank = torch.zeros(2, device=self.device)
         for number in self._batches_of(self.step):
             # Dropout inside the models draws from torch's own generator.
             torch.manual_seed(seed_of(config.seed, "step", number))
             draw = torch.Generator().manual_seed(seed_of(config.seed, "noise", number))
             batch = self.data.batch(self._rows(number), draw)
-            loss = self._loss(batch, number, draw) / config.accumulation
+            loss, of_zeros = self._loss(batch, number, draw)
+            loss = loss / config.accumulation
             self.scaler.scale(loss).backward()
             total += loss.detach()
-        self.unread.append((self.step, total, self._step_optimizer(), factor))
+            blank += of_zeros / config.accumulation
+        self.unread.append((self.step, total, blank, self._step_optimizer(), factor))
 
     def _batches_of(self, step: int) -> range:
         """Numbers, in the whole run, of the batches whose gradients make one step."""
@@ -228,8 +251,8 @@ class Trainer:
             self.epoch_order = (epoch, self.data.order(epoch))
         return self.epoch_order[1][i]
 
-    def _loss(self, batch: Batch, number: int, draw: torch.Generator) -> Tensor:
-        """Mean loss of one batch, a scalar."""
+    def _loss(self, batch: Batch, number: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mean loss of one batch, and what answering nothing but zeros would have cost; scalars."""
         noised = self.objective.noise(batch.latents, draw)
         mixed, kind = DTYPES[self.config.precision], self.device.split(":")[0]
         with torch.autocast(kind, dtype=mixed, enabled=mixed != torch.float32 and kind != "cpu"):
@@ -237,7 +260,9 @@ class Trainer:
             extra = added_conditions(told, batch.time_ids, self.device)
             inputs = noised.inputs.to(self.dtype)
             answer = self.base.unet(inputs, noised.timesteps, told.context, added_cond_kwargs=extra).sample
-        return self.objective.losses(answer, noised, batch.weights, batch.masks).mean()  # of (B,)
+        losses, zeros = self.objective.losses, torch.zeros_like(noised.answer)
+        blank = losses(zeros, noised, batch.weights, batch.masks).mean()
+        return losses(answer, noised, batch.weights, batch.masks).mean(), blank  # of (B,)
 
     def _step_optimizer(self) -> Tensor:
         """Clip, step and clear; returns the gradients' norm before clipping."""
@@ -245,27 +270,29 @@ class Trainer:
         most = self.config.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, most, foreach=True)
         if self.device == "cpu" and not torch.isfinite(norm):
-            raise self._diverged(self.step)
+            raise self._diverged(self.step, NO_NUMBER)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.network.constrain()
         return norm
 
-    def _diverged(self, step: int) -> UserError:
-        """The error for a loss or gradient that is no number at a step (from 0)."""
+    def _diverged(self, step: int, what: str) -> UserError:
+        """The error for a loss or gradient that is lost at a step (from 0)."""
         rows = [row for number in self._batches_of(step) for row in self._rows(number)]
-        return diverged(self.folder, step, [self.data.images[row].file for row in rows])
+        return diverged(self.folder, step, [self.data.images[row].file for row in rows], what)
 
     # --- what is seen ---
 
     def _read_losses(self) -> None:
         """Take the losses of the last steps from the device, look at them, and note them."""
-        for step, loss, norm, factor in self.unread:
+        for step, loss, blank, norm, factor in self.unread:
             value, length = loss.item(), norm.item()
             # fp16's scaler skips steps whose gradients overflow; a loss that is no number is another matter.
             if not math.isfinite(value) or not (math.isfinite(length) or self.scaler.is_enabled()):
-                raise self._diverged(step)
+                raise self._diverged(step, NO_NUMBER)
+            if value > DIVERGED * blank.item():
+                raise self._diverged(step, f"the loss is {value:.3g}, over {DIVERGED} times a blank answer's")
             older = SMOOTHING * self.smoothed + (1 - SMOOTHING) * value  # NaN at the first step
             self.smoothed = value if math.isnan(older) else older
             self.log.add(
@@ -315,11 +342,18 @@ class Trainer:
         if step == self.steps:
             return
         if due(config.save_every_steps, None):
-            self._save(f"{self.name}-step{step:08d}")
+            self._unless_full("file", lambda: self._save(f"{self.name}-step{step:08d}"))
         if due(None, config.save_every_epochs):
-            self._save(f"{self.name}-{ended[-1]:06d}")
+            self._unless_full("file", lambda: self._save(f"{self.name}-{ended[-1]:06d}"))
         if due(config.sample_every_steps, config.sample_every_epochs):
-            self._sample(f"{step:06d}")
+            self._unless_full("sample pictures", lambda: self._sample(f"{step:06d}"))
+
+    def _unless_full(self, what: str, write: Callable[[], object]) -> None:
+        """Write something on the way; hours of training are worth more, so a full disk is only noted."""
+        try:
+            write()
+        except DiskError as error:
+            self._report(0.0, f"no {what} at step {self.step}: {error}")
 
     def _checkpoint(self) -> None:
         self._read_losses()
@@ -332,12 +366,9 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        try:
-            self.log.flush()
-            save_checkpoint(self.folder / "checkpoints", state, self.config.keep_checkpoints)
-        except DiskError as error:
-            # Hours of training are worth more than one checkpoint: the one before is still whole.
-            self._report(0.0, f"no checkpoint at step {self.step}: {error}")
+        self._unless_full("log", self.log.flush)
+        folder, keep = self.folder / "checkpoints", self.config.keep_checkpoints
+        self._unless_full("checkpoint", lambda: save_checkpoint(folder, state, keep))  # the last one stays
 
     def _save(self, name: str) -> Path:
         """Write what has been learned, with everything it says of itself."""
@@ -361,35 +392,7 @@ class Trainer:
         )
         lines = config.sample_prompts or default_prompts(self.data)
         pictures = sampler.draw([parse_prompt(line) for line in lines])
-        folder.mkdir(parents=True, exist_ok=True)
-        for i, picture in enumerate(pictures):
-            picture.save(folder / f"{self.name}-{when}-{i:02d}.png")
         self._training_mode()
-
-
-# --- what it says and hears -------------------------------------------------------------------------
-
-
-def start_notes(data: Prepared, captions: Captions, steps: int, device: str) -> list[str]:
-    """The arithmetic of the run, and what in the data is worth a word before it starts."""
-    config = data.config
-    train, reg = (sum(image.reg == kind for image in data.images) for kind in (False, True))
-    epochs = math.ceil(steps * config.accumulation / data.batches_per_epoch)
-    counts = data.bucket_counts()
-    lines = [
-        f"{train} images, {data.train_total} with repeats; "
-        f"{reg} regularization images, {data.reg_total} with repeats",
-        f"{len(counts)} buckets, {data.batches_per_epoch} batches of up to {config.batch_size} an epoch; "
-        f"{steps} steps, {epochs} epochs",
-        *data.notes,
-        *captions.notes([image.lines for image in data.images]),
-        *config.warnings(),
-    ]
-    small = [f"{w}x{h}" for (w, h), count in counts.items() if count < config.batch_size]
-    if small:
-        lines.append(f"buckets that never fill a batch of {config.batch_size}: {', '.join(small)}")
-    if config.use_reg and not reg:
-        lines.append("no regularization images: nothing guards what the model knows of the class")
-    if device == "cpu" and config.precision != "fp32":
-        lines.append(f"precision {config.precision} is for GPUs; on this CPU float32 is used")
-    return lines
+        for i, picture in enumerate(pictures):
+            path = folder / f"{self.name}-{when}-{i:02d}.png"
+            write_whole(path, partial(picture.save, format="PNG"))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dataprep.errors import ConfigError
 from dataprep.export.lora_metadata import file_bytes
 from dataprep.inference.base import Base, Family
+from dataprep.inference.text import clip_merges
 from dataprep.inference.tokens import plain_ids
 from dataprep.lora_names import block_of, module_key
 from dataprep.store import disk_faults, write_bytes
@@ -235,6 +236,8 @@ def _module_tensors(module: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN40
 
 # --- all weights ------------------------------------------------------------------------------------
 
+SUFFIXES = ("", "_2")  # of the names of a pipeline's first and second text encoder and tokenizer
+
 
 class FullModel(Trainable):
     """DreamBooth fine-tuning (Ruiz 2022, arXiv:2208.12242): all of U-Net and text encoder(s) learns."""
@@ -246,7 +249,7 @@ class FullModel(Trainable):
         self.base, self.config = base, config
         self.parts = {"unet": base.unet} if config.train_unet else {}
         if config.train_text_encoder:
-            self.parts |= dict(zip(("text_encoder", "text_encoder_2"), base.text_encoders, strict=False))
+            self.parts |= {f"text_encoder{SUFFIXES[i]}": part for i, part in enumerate(base.text_encoders)}
         for model in self.parts.values():
             model.requires_grad_(True)
 
@@ -254,15 +257,49 @@ class FullModel(Trainable):
         """Write a diffusers folder, whole or not at all, with training.json in it. Raises DiskError."""
         temporary = path.with_name(f".{path.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        models = {"unet": self.base.unet, "vae": self.base.vae, "scheduler": self.base.scheduler}
-        models |= dict(zip(("text_encoder", "text_encoder_2"), self.base.text_encoders, strict=False))
         with disk_faults(path):
-            for part, model in models.items():
-                saved = model if part == "scheduler" else copy.deepcopy(model).to(dtype)
-                saved.save_pretrained(temporary / part)
+            save_pipeline(temporary, self.base, dtype)
             (temporary / "training.json").write_text(json.dumps(dict(facts), indent=1) + "\n", "utf-8")
             shutil.rmtree(path, ignore_errors=True)
             temporary.rename(path)
+
+
+def save_pipeline(folder: Path, base: Base, dtype: torch.dtype) -> None:
+    """Write a diffusers pipeline that old and new diffusers and transformers read, and so sd-scripts."""
+    import diffusers
+
+    parts: dict[str, Any] = {"unet": base.unet, "vae": base.vae, "scheduler": base.scheduler}
+    for i, pair in enumerate(zip(base.text_encoders, base.tokenizers, strict=True)):
+        parts |= dict(zip((f"text_encoder{SUFFIXES[i]}", f"tokenizer{SUFFIXES[i]}"), pair, strict=True))
+    for name, part in parts.items():
+        same = getattr(part, "dtype", dtype) == dtype  # schedulers and tokenizers have none
+        (part if same else copy.deepcopy(part).to(dtype)).save_pretrained(folder / name)
+        if name.startswith("text_encoder"):
+            _prefix(folder / name / "model.safetensors")
+        if name.startswith("tokenizer"):
+            _write_vocabulary(folder / name, part)
+    xl = base.family == "sdxl"
+    none = {"feature_extractor": None} | ({} if xl else {"safety_checker": None})
+    kind = diffusers.StableDiffusionXLPipeline if xl else diffusers.StableDiffusionPipeline
+    kind(**parts, **none, **({} if xl else {"requires_safety_checker": False})).save_config(folder)
+
+
+def _prefix(path: Path) -> None:
+    """Put `text_model.` back into CLIPTextModel's names: transformers 5.6 dropped it, older ones want it."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = {
+        name if name.startswith(("text_model.", "text_projection")) else f"text_model.{name}": tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file(tensors, path, {"format": "pt"})
+
+
+def _write_vocabulary(folder: Path, tokenizer: Any) -> None:  # noqa: ANN401 - transformers is untyped
+    """The two files of CLIP's tokenizer that transformers 5 no longer writes and older ones read."""
+    merges = "".join(f"{first} {second}\n" for first, second in clip_merges())
+    (folder / "merges.txt").write_text("#version: 0.2\n" + merges, "utf-8")
+    (folder / "vocab.json").write_text(json.dumps(tokenizer.get_vocab(), ensure_ascii=False), "utf-8")
 
 
 # --- one new word -----------------------------------------------------------------------------------

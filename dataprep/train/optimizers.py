@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,9 @@ Groups = list[dict[str, Any]]
 OPTIMIZERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     # fused: 4 kernels for 384 LoRA matrices; foreach takes 780, torch's default on a CPU 3,842
     "adamw": ("torch.optim", "AdamW", {"fused": True, "weight_decay": 0.01}),
-    "adafactor": ("torch.optim", "Adafactor", {}),
+    # Its steps are the rate times each tensor's size, at least eps[1]: with torch's 0.001 a LoRA's matrices,
+    # which begin at zero, would hardly move. 1 takes the rate as it is: scale_parameter = False elsewhere.
+    "adafactor": ("torch.optim", "Adafactor", {"eps": (None, 1.0)}),
     "sgd": ("torch.optim", "SGD", {"momentum": 0.9, "nesterov": True}),
     "adamw8bit": ("bitsandbytes.optim", "AdamW8bit", {}),
     "lion": ("pytorch_optimizer", "Lion", {}),
@@ -31,7 +34,7 @@ def make_optimizer(config: TrainConfig, groups: Groups) -> torch.optim.Optimizer
     """The optimizer over parameter groups, each with its own `lr` and `initial_lr`.
 
     Raises:
-        ConfigError: its package is not installed, or it does not know one of optimizer_args.
+        ConfigError: its package is not installed, or it does not take one of optimizer_args.
     """
     module, name, defaults = OPTIMIZERS[config.optimizer]
     package = module.split(".")[0]
@@ -41,9 +44,14 @@ def make_optimizer(config: TrainConfig, groups: Groups) -> torch.optim.Optimizer
         kind = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ConfigError(f"optimizer {name} needs {package}: `pip install {package}`") from error
+    known = [name for name in inspect.signature(kind).parameters if name not in ("params", "kwargs")]
+    if unknown := sorted(set(args) - set(known)):  # pytorch_optimizer would take and ignore them
+        raise ConfigError(
+            f"optimizer_args: {config.optimizer} has no {unknown[0]}; it takes {', '.join(known)}"
+        )
     try:
         optimizer: torch.optim.Optimizer = kind(groups, **(defaults | args))
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # one each for type, range and combination
         raise ConfigError(f"optimizer_args: {config.optimizer}: {error}") from error
     return optimizer
 

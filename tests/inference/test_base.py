@@ -82,6 +82,7 @@ def tiny_configs(folder: Path, family: str, parts: dict[str, Any]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FOLDERS)
 def test_one_file_loads_offline_to_the_same_weights(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -183,3 +184,12 @@ def test_clip_skip_takes_an_earlier_layer_and_normalises_it(tmp_path: Path) -> N
     torch.testing.assert_close(base.encode(ids, 2).context, encoder.final_layer_norm(hidden[-2]))
     torch.testing.assert_close(base.encode(ids, 1).context, base.encode(ids).context)
     assert not torch.allclose(base.encode(ids, 2).context, base.encode(ids).context)
+
+
+def test_diffusion_transformers_are_refused_by_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "flux" / "transformer").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"FLUX, SD3 or their kin.*SD1, SD2 or SDXL"):
+        load_base(tmp_path / "flux", "cpu", torch.float32)
+    for name in ("double_blocks.0.img_attn.qkv.weight", "model.diffusion_model.joint_blocks.0.x.weight"):
+        with pytest.raises(ModelError, match="FLUX, SD3"):
+            detect_family(tmp_path / "x.safetensors", {name})

@@ -92,8 +92,8 @@ def test_a_log_that_cannot_be_written_waits_for_room(tmp_path: Path, monkeypatch
 
 
 def test_divergence_names_step_images_and_what_to_try(tmp_path: Path) -> None:
-    text = str(diverged(tmp_path, 4, ("img/a.png",)))
-    assert "step 5" in text
+    text = str(diverged(tmp_path, 4, ("img/a.png",), "the loss is 9, much"))
+    assert "step 5: the loss is 9, much; images" in text
     assert "img/a.png" in text
     assert "none saved yet" in text
     assert "lower unet_rate" in text

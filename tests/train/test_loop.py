@@ -17,8 +17,8 @@ from dataprep.errors import ConfigError, DiskError, InputError, UserError
 from dataprep.inference.base import load_base
 from dataprep.train.captions import Captions
 from dataprep.train.config import TrainConfig
-from dataprep.train.data import Prepared
-from dataprep.train.loop import Progress, start_notes, train
+from dataprep.train.data import Prepared, start_notes
+from dataprep.train.loop import Progress, train
 
 SHORT: dict[str, Any] = {
     "steps": 6,
@@ -188,6 +188,58 @@ def test_divergence_stops_with_the_images_and_keeps_the_last_good_weights(prepar
     for path in (prepared / "model" / "checkpoints").glob("*.pt"):
         state = torch.load(path, weights_only=True)
         assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+def test_a_loss_that_grows_beyond_all_measure_stops_too(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataprep.train import loop
+
+    monkeypatch.setattr(loop, "DIVERGED", 1e-3)
+    with pytest.raises(UserError, match=r"step 1: the loss is [\d.]+, over 0.001 times a blank.*images"):
+        run(prepared)
+    assert not (prepared / "model" / "sks.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sample_prompts": ("a --w 64 --colour red",)}, "unknown option --colour"),
+        ({"optimizer_args": {"colour": 1}}, "adamw has no colour"),
+        ({"optimizer": "adamw8bit"}, "pip install bitsandbytes"),
+        ({"tensorboard": True}, "pip install tensorboard"),
+    ],
+)
+def test_what_can_be_told_early_stops_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
+) -> None:
+    for package in ("bitsandbytes", "bitsandbytes.optim", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=message):
+        run(tmp_path / "there is no prepared folder here", **settings)
+
+
+def test_a_full_disk_on_the_way_does_not_end_training(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataprep.train import loop
+
+    def full(*args: object) -> None:
+        raise DiskError("no space left")
+
+    monkeypatch.setattr(loop, "write_whole", full)  # pictures
+    monkeypatch.setattr(loop.Log, "flush", full)
+    whole = loop.Trainer._save
+    monkeypatch.setattr(
+        loop.Trainer, "_save", lambda self, name: full() if "step" in name else whole(self, name)
+    )
+    seen: list[Progress] = []
+    settings = {"save_every_steps": 3, "samples": True, "sample_prompts": ("a --s 1",)}
+    assert run(prepared, on_progress=seen.append, **settings).is_file()
+    notes = " ".join(note for progress in seen for note in progress.notes)
+    for what in ("no file at step 3", "no log at step 2", "no log at step 6", "no sample pictures at step 6"):
+        assert what in notes
+    assert len(list((prepared / "model" / "checkpoints").iterdir())) == 2
 
 
 def test_a_full_disk_at_a_checkpoint_does_not_end_training(

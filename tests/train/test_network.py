@@ -23,6 +23,7 @@ from dataprep.train.network import (
     WordTokenizer,
     inject,
     kohya_tensors,
+    save_pipeline,
     text_plan,
     unet_plan,
 )
@@ -215,6 +216,7 @@ def fit(prepared: Path, *, resume: bool = False, **settings: Any) -> Path:
     return train(prepared, TrainConfig(**(shared | settings)), resume=resume, device="cpu")
 
 
+@pytest.mark.slow
 def test_fine_tuning_saves_a_model_that_loads_and_resumes_to_the_bit(prepared: Path, base_path: Path) -> None:
     path = fit(prepared, method="full")
     tuned, base = load_base(path, "cpu", torch.float32), load_base(base_path, "cpu", torch.float32)
@@ -224,6 +226,38 @@ def test_fine_tuning_saves_a_model_that_loads_and_resumes_to_the_bit(prepared: P
     (prepared / "model" / "checkpoints" / "step-00000004.pt").unlink()
     again = load_base(fit(prepared, method="full", resume=True), "cpu", torch.float32)
     assert all(torch.equal(weights[name], tensor) for name, tensor in again.unet.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_fine_tuned_folder_is_a_pipeline_with_names_that_older_transformers_read(
+    family: str, base_path: Path, xl_path: Path, tmp_path: Path
+) -> None:
+    from tiny import diffusers
+
+    base = load_base(xl_path if family == "sdxl" else base_path, "cpu", torch.float32)
+    save_pipeline(tmp_path / "tuned", base, torch.float32)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "tuned", local_files_only=True)
+    assert type(pipe).__name__ == f"StableDiffusion{'XL' if family == 'sdxl' else ''}Pipeline"
+    for part in ["text_encoder", "text_encoder_2"][: len(base.text_encoders)]:
+        encoder = base.text_encoders[part.endswith("2")]
+        loaded = getattr(pipe, part).state_dict()
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in encoder.state_dict().items())
+        names = set(load_file(tmp_path / "tuned" / part / "model.safetensors"))
+        assert all(name.startswith(("text_model.", "text_projection")) for name in names)
+    assert pipe.tokenizer("a sks girl")["input_ids"] == base.tokenizers[0]("a sks girl")["input_ids"]
+    assert (tmp_path / "tuned" / "tokenizer" / "merges.txt").read_text().count("\n") == 48895
+
+
+@pytest.mark.filterwarnings("ignore:There are modules")
+def test_a_fine_tuned_folder_takes_its_precision_and_the_model_keeps_its_own(
+    base_path: Path, tmp_path: Path
+) -> None:
+    base = load_base(base_path, "cpu", torch.float32)
+    save_pipeline(tmp_path, base, torch.float16)
+    saved = load_file(tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
+    assert base.unet.dtype == torch.float32
 
 
 def test_textual_inversion_changes_the_trigger_words_rows_only(prepared: Path, base_path: Path) -> None:

@@ -72,8 +72,23 @@ def test_arguments_reach_the_optimizer_and_unknown_ones_are_named() -> None:
     )
     assert optimizer.param_groups[0]["weight_decay"] == 0.3
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
-    with pytest.raises(ConfigError, match=r"optimizer_args.*colour"):
+    with pytest.raises(ConfigError, match=r"optimizer_args: adamw has no colour; it takes lr, betas"):
         make_optimizer(TrainConfig(optimizer_args={"colour": 1}), problem())
+    with pytest.raises(ConfigError, match="optimizer_args: adamw: Invalid beta"):
+        make_optimizer(TrainConfig(optimizer_args={"betas": [2, 3]}), problem())
+
+
+def test_arguments_that_a_package_would_ignore_are_refused() -> None:
+    pytest.importorskip("pytorch_optimizer")
+    with pytest.raises(ConfigError, match=r"prodigy has no decouple; it takes .*weight_decouple"):
+        make_optimizer(TrainConfig(optimizer="prodigy", optimizer_args={"decouple": True}), problem())
+
+
+def test_adafactor_takes_the_rate_as_it_is() -> None:
+    weight = torch.nn.Parameter(torch.zeros(8, 8))  # as a LoRA's second matrix begins
+    groups = [{"params": [weight], "lr": 0.01, "initial_lr": 0.01}]
+    advance(make_optimizer(TrainConfig(optimizer="adafactor"), groups), weight, 1)
+    assert weight.detach().abs().mean() == pytest.approx(0.01, rel=0.1)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
