@@ -85,8 +85,10 @@ def _everyday(character: str, encoding: str) -> float:
     code = ord(character)
     if 0x3041 <= code <= 0x30FF:  # kana: only Japanese uses many
         return 1.0 if encoding == "cp932" else 0.4
-    if 0xAC00 <= code <= 0xD7A3:  # hangul syllables
-        return 0.9 if encoding == "cp949" else 0.0
+    if (
+        0xAC00 <= code <= 0xD7A3
+    ):  # hangul; the syllables that cp949 added to KS X 1001 are hardly ever written
+        return 0.0 if encoding != "cp949" else 0.9 if min(character.encode(encoding)) >= 0xA1 else 0.1
     if 0x4E00 <= code <= 0x9FFF:
         first = character.encode(encoding)[0]
         # Level-1 ideographs, the common ones, are coded first in each national standard.
@@ -156,10 +158,16 @@ def _is_sentence(line: str) -> bool:
     phrases = [part.split() for part in re.split("[,，、]", line) if part.strip()]
     if not phrases:
         return False
-    if _SENTENCE_END.search(line) and (len(phrases[-1]) >= 3 or _CJK_END.search(line)):
+    ended = _SENTENCE_END.search(line)
+    if ended and (len(phrases[-1]) >= 3 or _CJK_END.search(line) or any(map(_starts_sentence, phrases))):
         return True
     lengths = sorted(len(phrase) for phrase in phrases)
     return lengths[len(lengths) // 2] > _LONG_PHRASE_WORDS
+
+
+def _starts_sentence(words: Sequence[str]) -> bool:
+    # "She waves at us": a capital, then small words; tags are all small, or all capital as "Hatsune Miku".
+    return len(words) >= 3 and words[0].istitle() and all(word.islower() for word in words[1:3])
 
 
 def without_lead(tags: Sequence[str], trigger: str | None, class_word: str | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Owns the search order: a pinned path beside this program, a local folder, the Hu
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 import tomllib
@@ -174,6 +175,14 @@ def fetch(name: str) -> list[Model]:
     known = [kind for kind in KINDS if name in pins(kind)]
     if known and name not in families():
         return [find(kind, name) for kind in known]
+    if name.partition(",")[0].strip() not in families():
+        every = sorted({*families(), *(model for kind in KINDS for model in pins(kind))})
+        near = difflib.get_close_matches(name, every, 3)
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise ModelError(
+            f"{name!r} is no known family or model. {meant}`dataprep models list` shows all; others are "
+            "got by kind, such as tagger=owner/repository or clip=ViT-B-32/openai"
+        )
     return [resolve(name, kind) for kind in KINDS]
 
 

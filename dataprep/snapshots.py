@@ -28,6 +28,7 @@ from dataprep.taken import Taken, is_unfinished, note_taken, read_taken
 
 KEPT = 50  # snapshots; about 40 bytes a caption each
 
+_TOLD = 12  # changed tags of a file that are named
 _COLUMNS = ["image_sha256", "view", "role", "caption"]
 _ABOUT = b"snapshot"
 Key = tuple[str, str, str]  # image_sha256, view, role
@@ -128,7 +129,10 @@ def _what(found: Found) -> str:
         f"{sign}{tag}" for name, sign in (("added", "+"), ("removed", "-")) for tag in event.get(name, ())
     ]
     told += ["order"] if "order" in event and not told else []
-    return f"{found.kind}{': ' if told else ''}{', '.join(told)}"
+    if "caption" in event:
+        told.append("the whole caption stays as it is from now on")
+    more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    return f"{found.kind}{': ' if told else ''}{', '.join(told[:_TOLD])}{more}"
 
 
 def undo(out: Path, to: str | None = None) -> str:

@@ -66,6 +66,8 @@ def story(row: dict[str, Any]) -> str:
         lines.append(f"came with caption: {row['raw_caption'].strip()}")
     if row.get("caption"):
         lines.append(f"caption  {row['caption']}")
+    if row.get("hand_caption") is not None:
+        lines.append("by hand  this whole caption; tags are only counted, and change nothing in it")
     if row.get("sentence"):
         lines.append(f"sentence {row['sentence']}")
     for column, verb in (("clip_agrees", "sees too"), ("clip_disagrees", "does not see")):

@@ -216,6 +216,23 @@ def test_captions_over_the_token_budget_are_named(prepared: Callable[..., Path],
     assert codes(check(prepared(good, settings=roomy))) == []
 
 
+def test_tags_that_the_trainer_cuts_off_are_named_and_its_own_limit_counts(
+    prepared: Callable[..., Path], good: list[Row]
+) -> None:
+    good[2]["caption"] += ", red hat" * 30 + ", forgotten"
+    roomy = ABOUT["settings"] | {"prune": {"max_tokens": 150}}  # type: ignore[operator]
+    directory = prepared(good, settings=roomy)
+    assert "too-many-tokens" not in codes(check(directory))
+    (directory / "train.toml").write_text("[captions]\nkeep_tokens = 1\n", encoding="utf-8")
+    finding = one(check(directory), "too-many-tokens")
+    assert finding.title.startswith("1 caption over 75 tokens")
+    assert finding.why == "what stands after token 75 is cut off and is not trained: red hat, forgotten"
+    (directory / "train.toml").write_text("max_token_length = 150\n", encoding="utf-8")
+    assert "too-many-tokens" not in codes(check(directory))
+    tight = prepared(good, settings=ABOUT["settings"])
+    assert "the trainer reads 150 tokens" in one(check(tight), "too-many-tokens").why
+
+
 def test_captions_that_are_alike_are_grouped(prepared: Callable[..., Path], good: list[Row]) -> None:
     for row in good[4:10]:
         row["caption"] = "sks girl, white shirt, red sky"

@@ -242,3 +242,11 @@ def test_one_model_is_fetched_by_its_name_or_by_kind(local: Path, tmp_path: Path
     (mine,) = fetch(f"tagger={tmp_path / 'mine'}")
     assert (mine.kind, mine.path) == ("tagger", tmp_path / "mine")
     assert [one.kind for one in fetch("miniature")] == list(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("wd-vit-v33", "Did you mean .*wd-vit-v3"), ("nonsense", "`dataprep models list`")]
+)
+def test_a_misspelt_model_gets_its_likely_name(name: str, meant: str) -> None:
+    with pytest.raises(ModelError, match=meant):
+        fetch(name)

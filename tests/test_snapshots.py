@@ -79,6 +79,14 @@ def test_what_was_edited_is_told_tag_by_tag(out: Path, tmp_path: Path) -> None:
     assert edits_text(tmp_path / "nowhere") == []
 
 
+def test_a_long_list_of_changes_is_cut_and_prose_is_told_to_stay(out: Path) -> None:
+    edit(out, text(out) + "".join(f", new {i}" for i in range(20)))
+    edit(out, "She waves at us, smiling.", "b")
+    told = dict(line.rsplit("/", 1)[1].split(".txt: ") for line in edits_text(out))
+    assert told["a"].endswith("+new 11 and 8 more")
+    assert told["b"] == "prose: the whole caption stays as it is from now on"
+
+
 def test_an_unchanged_folder_gets_no_new_snapshot(out: Path) -> None:
     for _ in range(3):
         run(out, {"a": "1girl, smile", "b": "1girl, hat"})

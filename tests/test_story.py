@@ -96,3 +96,8 @@ def test_the_story_tells_the_sentence_and_clips_opinion() -> None:
     assert "sentence A girl smiles." in text
     assert "sees too: smile" in text
     assert "does not see: hat, bow" in text
+
+
+def test_the_story_says_that_a_caption_was_written_by_hand() -> None:
+    assert "by hand  this whole caption" in story(ROWS[0] | {"hand_caption": "She smiles."})
+    assert "by hand" not in story(ROWS[0])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 
 from dataprep.captions import tag_key, tags_of
 from dataprep.checks.finding import Finding, Prepared, Row, listed, name, names, plural
-from dataprep.tags.tokens import caption_tokens
+from dataprep.tags.tokens import caption_tokens, token_count
 from dataprep.tags.trigger import trigger_report
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -137,20 +137,38 @@ def empty(prepared: Prepared) -> Iterator[Finding]:
 
 
 def too_long(prepared: Prepared) -> Iterator[Finding]:
-    """Captions whose end the text encoder never sees."""
+    """Captions over the token budget, and which of their tags the text encoder never sees."""
     budget = prepared.setting("prune", "max_tokens") or 75
+    trained = prepared.trained_tokens or budget
+    limit = min(budget, trained)
     counts = [(row, _tokens(prepared, row)) for row in prepared.train + prepared.reg]
-    over = [row for row, count in counts if count > budget]
-    if over:
-        longest = max(count for _, count in counts)
-        yield Finding(
-            "too-many-tokens",
-            "warning",
-            f"{plural(len(over), 'caption')} over {budget} tokens, the longest has {longest}",
-            names(over),
-            f"what stands after token {budget} is not trained",
-            "raise prune.max_tokens to 150 or 225 and the trainer's max_token_length with it, or remove tags",
-        )
+    over = [row for row, count in counts if count > limit]
+    if not over:
+        return
+    longest = max(count for _, count in counts)
+    cut = Counter(tag for row in over for tag in _cut_off(prepared.caption(row), trained))
+    lost = f" and is not trained: {listed(tag for tag, _ in cut.most_common())}" if cut else ""
+    yield Finding(
+        "too-many-tokens",
+        "warning",
+        f"{plural(len(over), 'caption')} over {limit} tokens, the longest has {longest}",
+        names(over),
+        f"what stands after token {trained} is cut off{lost}"
+        if cut
+        else f"the trainer reads {trained} tokens (max_token_length), more than prune.max_tokens allows",
+        "remove tags, or let both read more: prune.max_tokens and the trainer's max_token_length, 150 or 225",
+    )
+
+
+def _cut_off(caption: str, limit: int) -> Iterator[str]:
+    """Tags that end after so many tokens."""
+    tags = caption.split(", ")
+    before = 0
+    for i, tag in enumerate(tags):
+        last = i == len(tags) - 1
+        if before + token_count(tag) > limit:
+            yield tag
+        before += token_count(tag if last else f"{tag},")
 
 
 def _tokens(prepared: Prepared, row: Row) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from dataprep.export.kohya_reader import KohyaView, differences, read_folder
 from dataprep.folders import check_prepared
 from dataprep.manifest import ACTIVE, QUARANTINED
 from dataprep.snapshots import edited_files
+from dataprep.tags.tokens import BUDGETS
 from dataprep.taken import is_unfinished
 
 Severity = Literal["serious", "warning", "note"]
@@ -104,6 +106,20 @@ class Prepared:
     def purpose(self) -> str:
         """What the LoRA shall learn."""
         return self.setting("project", "purpose") or "character"
+
+    @cached_property
+    def trained_tokens(self) -> int | None:
+        """Tokens of a caption that train.toml lets the trainer read, None where there is no such file."""
+        try:
+            found = tomllib.loads((self.directory / "train.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        flat = {
+            **found,
+            **{k: v for part in found.values() if isinstance(part, dict) for k, v in part.items()},
+        }
+        length = flat.get("max_token_length", BUDGETS[0])
+        return length if length in BUDGETS else None
 
     @cached_property
     def view(self) -> KohyaView | InputError:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from dataprep.digest import digest, file_sha256
-from dataprep.manifest import SCORE, TAG
+from dataprep.manifest import BOX, SCORE, TAG
 from dataprep.stage import Context, Stage, TableFunction
 from dataprep.tags.absorb import Policy
 from dataprep.tags.aliases import canonical
@@ -21,6 +21,7 @@ class Prune(Stage):
     """Tags and caption of every picture, with the fate of every tag."""
 
     name: ClassVar[str] = "prune"
+    version: ClassVar[int] = 2
     scope: ClassVar[Literal["source", "row", "table", "sink"]] = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -28,6 +29,7 @@ class Prune(Stage):
             ("path", pa.string()),
             ("role", pa.string()),
             ("state", pa.string()),
+            ("region", BOX),
             ("tag_scores", pa.list_(SCORE)),
             ("clip_scores", pa.list_(SCORE)),
             ("sentence", pa.string()),

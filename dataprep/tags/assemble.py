@@ -15,6 +15,7 @@ Tag = dict[str, Any]  # a manifest.TAG
 KEPT, ABSORBED, PRUNED = "kept", "absorbed", "pruned"
 ADDED, REMOVED = "added_by_hand", "removed_by_hand"
 IN_CAPTION: Final = frozenset({KEPT, ADDED})
+_ENDS: Final = (",", ".", "!", "?", ";", ":", "…", "。", "！", "？", "、", "，")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,13 @@ def hand_caption(text: str, trigger: str | None, class_word: str | None) -> str:
     bare = without_trigger(text, trigger, class_word)
     first = trigger if class_word and says(bare, class_word) else lead(trigger, class_word)
     return caption_text(first, [bare] if bare else [])
+
+
+def one_line(text: str) -> str:
+    """A text's lines in one, parted by a comma where nothing else ends one: trainers read the first."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    ended = [line if line.endswith(_ENDS) else f"{line}," for line in lines[:-1]]
+    return " ".join([*ended, *lines[-1:]])
 
 
 def without_trigger(text: str, trigger: str, class_word: str | None) -> str:

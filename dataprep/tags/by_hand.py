@@ -20,10 +20,15 @@ from dataprep.tags.assemble import (
     caption_text,
     hand_caption,
     lead,
+    one_line,
+    says,
     with_hand,
     without_trigger,
 )
 from dataprep.tags.columns import TagColumns
+from dataprep.tags.kinds import kind_of
+from dataprep.tags.order import GROUPS, group
+from dataprep.tags.tokens import caption_tokens
 
 if TYPE_CHECKING:
     from dataprep.stages.prune import Prune
@@ -98,8 +103,10 @@ def edited(
     for row, hand in touched.items():
         is_reg = bool(reg[row])
         tags = _without_first(with_hand(columns.of(row), hand), settings, is_reg)
+        if hand.order is None:
+            tags = _in_budget(tags, settings, is_reg)
         captions[row] = _caption(tags, hand, settings, is_reg)
-        changed[row] = tags
+        changed[row] = tags if hand.caption is None else _told(tags, captions[row])
     return columns.replaced(changed)
 
 
@@ -113,12 +120,34 @@ def _without_first(tags: list[dict[str, Any]], settings: Prune, reg: bool) -> li
     return tags
 
 
+def _in_budget(tags: list[dict[str, Any]], settings: Prune, reg: bool) -> list[dict[str, Any]]:
+    """Tags whose caption is over the token budget with those added by hand before what may fall off."""
+    added = [tag for tag in tags if tag["fate"] == ADDED]
+    if not added or caption_tokens(_caption(tags, Hand(), settings, reg)) <= settings.max_tokens:
+        return tags
+
+    def place(tag: dict[str, Any]) -> int:
+        stands = group(tag["tag"], kind_of(tag["tag"], tag["category"]))
+        return min(stands, GROUPS - 1) if tag["fate"] != ADDED else min(stands, GROUPS - 2)
+
+    return sorted(tags, key=place)  # stable: the order within a group stays
+
+
+def _told(tags: list[dict[str, Any]], caption: str) -> list[dict[str, Any]]:
+    """Tags beside a caption that was written by hand: only what it says is in it."""
+    for tag in tags:
+        if tag["fate"] in IN_CAPTION and not says(caption, tag["tag"]):
+            tag.update(fate=PRUNED, rule="not in the caption that was written by hand")
+    return tags
+
+
 def _caption(tags: list[dict[str, Any]], hand: Hand, settings: Prune, reg: bool) -> str:
     trigger = None if reg else settings.trigger
-    if hand.caption is not None and reg and settings.trigger is not None:
-        return without_trigger(hand.caption, settings.trigger, settings.class_word)
     if hand.caption is not None:
-        return hand_caption(hand.caption, trigger, settings.class_word)
+        text = one_line(hand.caption)
+        if reg and settings.trigger is not None:
+            return without_trigger(text, settings.trigger, settings.class_word)
+        return hand_caption(text, trigger, settings.class_word)
     bare = reg and settings.reg_captions == "class" and settings.class_word is not None
     kept = [tag["tag"] for tag in tags if tag["fate"] == ADDED or (not bare and tag["fate"] == KEPT)]
     return caption_text(lead(trigger, settings.class_word), kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +42,7 @@ class Rows:
     train: NDArray[np.bool_]  # active training pictures
     reg: NDArray[np.bool_]  # active class images
     single: NDArray[np.bool_]  # active training pictures with one subject, as far as the tags say
+    counted: NDArray[np.bool_]  # of these one view a picture: its head, cut out too, proves nothing more
 
 
 @dataclass
@@ -103,7 +104,16 @@ def _rows(table: pa.Table, found: Entries, above: NDArray[np.bool_]) -> Rows:
     single = train.copy()
     for row, tags in told.items():
         single[row] &= (people(frozenset(tags)) or 0) < 2
-    return Rows(train, reg, single)
+    return Rows(train, reg, single, single & _one_a_picture(table["region"], train))
+
+
+def _one_a_picture(region: pa.ChunkedArray, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The first active row of each picture; views that were cut out stand behind the whole. Shape (rows,)."""
+    picture = np.cumsum(~region.is_valid().to_numpy())
+    first = np.zeros(len(active), dtype=bool)
+    rows = np.flatnonzero(active)
+    first[rows[np.unique(picture[rows], return_index=True)[1]]] = True
+    return first
 
 
 def _verdicts(
@@ -160,15 +170,23 @@ def tag_decisions(
     base_rates: Mapping[str, float],
 ) -> list[Decision]:
     """What becomes of each distinct tag in training captions."""
-    if settings.trigger is None or not settings.absorbing:
-        why = "there is no trigger word" if settings.trigger is None else "absorbing is off"
-        return [Decision("kept", f"kept: {why}", 0.0)] * len(found.tags)
     counts = _counts(found, above, rows, base_rates)
     policy = settings.policy()
-    return [
+    decisions = [
         decide(tag, category, count, policy)
         for tag, category, count in zip(found.tags, found.categories, counts, strict=True)
     ]
+    if settings.trigger is not None and settings.absorbing:
+        return decisions
+    why = "there is no trigger word" if settings.trigger is None else "absorbing is off"
+    return [_spared(decision, why) for decision in decisions]
+
+
+def _spared(decision: Decision, why: str) -> Decision:
+    """The decision where the trigger word takes nothing over: what would have been absorbed is told."""
+    if decision.fate == KEPT:
+        return decision
+    return replace(decision, fate="kept", rule=f"kept: {why}; else {decision.rule}")
 
 
 def _counts(
@@ -182,7 +200,7 @@ def _counts(
         hiding = np.array([tag_key(tag) in HIDDEN_BY.get(kind, ()) for tag in found.tags], dtype=bool)
         visible = np.ones(found.rows, dtype=bool)
         visible[found.row[above & hiding[found.tag]]] = False
-        single, reg = rows.single & visible, rows.reg & visible
+        single, reg = rows.counted & visible, rows.reg & visible
         tables[kind] = (
             np.bincount(found.tag[above & single[found.row]], minlength=size),
             int(single.sum()),
@@ -195,7 +213,7 @@ def _counts(
         # Two labels of one model can have one final spelling, which would count a picture twice.
         seen, seen_in_class = min(int(hits[i]), total), min(int(contrast[i]), contrast_total)
         base = base_rates.get(found.tags[i])
-        counts.append(Count(seen, total, int(rows.single.sum()), seen_in_class, contrast_total, base))
+        counts.append(Count(seen, total, int(rows.counted.sum()), seen_in_class, contrast_total, base))
     return counts
 
 

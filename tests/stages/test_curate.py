@@ -31,8 +31,9 @@ from dataprep.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages import curate as curate_module
 from dataprep.stages.curate import HAND, Curate
+from dataprep.stages.prune import Prune
 from dataprep.store import Blobs
-from dataprep.tags.assemble import IN_CAPTION, Hand, caption_text, with_hand
+from dataprep.tags.assemble import hand_caption, one_line
 from dataprep.taken import read_taken
 
 SETTINGS = {"trigger": "sks", "class_word": "girl"}
@@ -167,6 +168,7 @@ class Truth:
     added: dict[str, None] = field(default_factory=dict)
     removed: dict[str, None] = field(default_factory=dict)
     order: list[str] | None = None
+    caption: str | None = None  # the whole caption written as a sentence
     dropped: bool = False
 
     def edit(self, old: list[str], new: list[str]) -> None:
@@ -182,7 +184,16 @@ class Truth:
         if self.order is not None or new != kept:
             self.order = new
 
-    def allows(self, tags: list[str]) -> bool:
+    def rewrite(self, old: list[str], new: list[str], text: str) -> None:
+        """The caption is now `text`, a list of tags: once it was a sentence, its text stays as it is."""
+        if self.caption is None:
+            self.edit(old, new)
+        else:
+            self.caption = Lead("sks", "girl").prose(decode(text.encode()).text, "train")
+
+    def allows(self, tags: list[str], text: str) -> bool:
+        if self.caption is not None:
+            return text == hand_caption(one_line(self.caption), "sks", "girl")
         order = [tag for tag in self.order or [] if tag in tags]
         return (
             self.added.keys() <= set(tags)
@@ -193,7 +204,7 @@ class Truth:
 
 @dataclass
 class World:
-    """Three pictures, a machine that tags them, and the real curate and export around it."""
+    """Three pictures, a machine that tags them, and the real curate, prune and export."""
 
     context: Context
     machine: dict[str, list[str]] = field(
@@ -201,6 +212,7 @@ class World:
     )
     names: dict[str, str] = field(default_factory=lambda: {name: name for name in "abc"})
     folder: str = "img/2_sks girl"
+    settings: dict[str, Any] = field(default_factory=dict)  # of prune
 
     def row(self, image: str) -> dict[str, Any]:
         return {"id": digest(self.names[image]), "path": f"{self.names[image]}.png", "sha256": image}
@@ -218,13 +230,22 @@ class World:
         tags = tags_of(decode(self.file(image).read_bytes()).text)
         return [tag_key(tag) for tag in Lead("sks", "girl").tags(", ".join(tags), "train")]
 
-    def caption(self, image: str, hand: dict[str, Any]) -> str:
-        """As `prune` assembles it."""
-        blank = {"score": 0.9, "source": "tagger", "category": "general", "fate": "kept", "rule": "kept"}
-        machine = [{"tag": tag, **blank} for tag in self.machine[image]]
-        decided = Hand(hand["hand_added"] or (), hand["hand_removed"] or (), hand["hand_order"])
-        kept = [tag["tag"] for tag in with_hand(machine, decided) if tag["fate"] in IN_CAPTION]
-        return caption_text("sks girl", kept)
+    def captions(self, hands: dict[str, dict[str, Any]]) -> dict[str, str]:
+        """What prune writes for these pictures with these decisions."""
+        rows = []
+        for image, hand in hands.items():
+            scores = [
+                {"tag": tag, "score": 0.9 - place / 10, "category": "general"}
+                for place, tag in enumerate(self.machine[image])
+            ]
+            blank = dict.fromkeys(Prune.needs.names)
+            own = {name: hand[name] for name in HAND.names if name in blank and name in hand}
+            rows.append(
+                blank | self.row(image) | {"role": "train", "state": "active", "tag_scores": scores} | own
+            )
+        table = pa.Table.from_pylist(rows, schema=Prune.needs)
+        stage = Prune.model_validate({**SETTINGS, **self.settings})
+        return dict(zip(hands, stage.open(self.context)(table)["caption"].to_pylist(), strict=True))
 
     def run(self) -> None:
         """Curate, merge, export."""
@@ -232,12 +253,13 @@ class World:
         hands = curate(self.context, rows)
         taken = read_taken(self.context.out).files
         wanted: list[Wanted] = []
+        captions = self.captions(dict(zip(self.names, hands, strict=True)))
         for row, hand in zip(rows, hands, strict=True):
             if hand["hand_state"] == "drop":
                 continue
             full = row | {"view": "", "role": "train"}
             stem = f"{self.folder}/{Path(row['path']).stem}"
-            text = self.caption(row["sha256"], hand)
+            text = captions[row["sha256"]]
             wanted.append(Wanted(f"{stem}.png", "image", row["sha256"], row["sha256"].encode, full))
             wanted.append(Wanted(f"{stem}.txt", "caption", text, (text + "\n").encode, full, text))
         out = self.context.out
@@ -286,7 +308,18 @@ def killed_at(write: int, *, after: bool) -> Iterator[None]:
 
 
 IMAGES = st.sampled_from("abc")
-TAGS = ["1girl", "solo", "blush", "kaga (azur lane)", "hat", "^ ^", "v"]
+TAGS = ["1girl", "solo", "blush", "kaga (azur lane)", "hat", "^ ^", "v", "crème", "眼鏡"]
+SENTENCES = ["She waves at us, smiling.", "A photo of a girl by the sea.", "彼女は海辺に立っている。"]
+# What editors make of the same tags.
+STYLES: dict[str, Callable[[list[str]], bytes]] = {
+    "plain": lambda tags: ", ".join(tags).encode(),
+    "Notepad": lambda tags: (", ".join(tags) + "\r\n").encode("utf-8-sig"),
+    "UTF-16": lambda tags: ", ".join(tags).encode("utf-16"),
+    "no space": lambda tags: ",".join(tags).encode(),
+    "one a line": lambda tags: "\n".join(tags).encode(),
+    "escaped": lambda tags: ", ".join(tags).replace("(", r"\(").replace(")", r"\)").encode(),
+    "Japanese commas": lambda tags: "、".join(tags).encode(),
+}
 
 
 class HandEditsSurvive(RuleBasedStateMachine):
@@ -314,25 +347,43 @@ class HandEditsSurvive(RuleBasedStateMachine):
         logging.getLogger("dataprep").setLevel(logging.NOTSET)
         shutil.rmtree(self.folder)
 
-    @rule(image=IMAGES, tags=st.lists(st.sampled_from(TAGS), max_size=6, unique=True))
-    def rewrite(self, image: str, tags: list[str]) -> None:
-        """A person writes the caption anew, in any order."""
+    def before(self, image: str) -> list[str]:
+        """What was written before the first edit; what is told of the person goes back to there."""
+        # Of several edits between two looks the net one counts: nobody sees what was there in between.
+        old, before = self.unseen.setdefault(
+            image, (self.world.written(image), copy.deepcopy(self.truth[image]))
+        )
+        self.truth[image] = copy.deepcopy(before)
+        self.clean = False
+        return old
+
+    @rule(
+        image=IMAGES,
+        tags=st.lists(st.sampled_from(TAGS), max_size=6, unique=True),
+        style=st.sampled_from(sorted(STYLES)),
+    )
+    def rewrite(self, image: str, tags: list[str], style: str) -> None:
+        """A person writes the caption anew, in any order, with any editor."""
         file = self.world.file(image)
         if file.is_file():
-            # Of several edits between two looks the net one counts: nobody sees what was there in between.
-            old, before = self.unseen.setdefault(
-                image, (self.world.written(image), copy.deepcopy(self.truth[image]))
-            )
-            self.truth[image] = copy.deepcopy(before)
-            self.truth[image].edit(old, [tag_key(tag) for tag in tags])
-            file.write_text(", ".join(["sks girl", *tags]), encoding="utf-8")
-            self.clean = False
+            data, old = STYLES[style](["sks girl", *tags]), self.before(image)
+            self.truth[image].rewrite(old, [tag_key(tag) for tag in tags], decode(data).text)
+            file.write_bytes(data)
+
+    @rule(image=IMAGES, text=st.sampled_from(SENTENCES))
+    def write_a_sentence(self, image: str, text: str) -> None:
+        """A person writes prose instead of tags."""
+        file = self.world.file(image)
+        if file.is_file():
+            self.before(image)
+            self.truth[image].caption = text
+            file.write_text(text, encoding="utf-8")
 
     @rule(image=IMAGES, bom=st.booleans())
     def save_unchanged(self, image: str, bom: bool) -> None:
         """An editor saves the caption its own way."""
         file = self.world.file(image)
-        if file.is_file():
+        if file.is_file() and self.truth[image].caption is None:
             tags = [tag.replace(" ", "_").upper() for tag in self.world.written(image)]
             text = "SKS GIRL," + ",".join(tags) + ",\r\n"
             file.write_bytes(text.encode("utf-8-sig" if bom else "utf-8"))
@@ -343,7 +394,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
     def delete_caption(self, image: str) -> None:
         file = self.world.file(image)
         if file.is_file():
-            self.truth[image].edit(self.world.written(image), [])
+            self.truth[image].rewrite(self.world.written(image), [], "")
             file.unlink()
             self.world.run()
 
@@ -370,6 +421,12 @@ class HandEditsSurvive(RuleBasedStateMachine):
     def retag(self, image: str, tags: list[str]) -> None:
         """A new tagger, threshold or pruning."""
         self.world.machine[image] = tags
+        self.clean = False
+
+    @rule(threshold=st.sampled_from([0.35, 0.65, 0.95]), absorb=st.sets(st.sampled_from(TAGS), max_size=2))
+    def change_settings(self, threshold: float, absorb: set[str]) -> None:
+        """Another threshold, and other tags that the trigger takes over."""
+        self.world.settings = {"general_threshold": threshold, "absorb": sorted(absorb)}
         self.clean = False
 
     @rule(image=IMAGES, number=st.integers(0, 3))
@@ -409,15 +466,16 @@ class HandEditsSurvive(RuleBasedStateMachine):
             if truth.dropped:
                 assert not self.world.file(image, ".png").exists()
             else:
-                assert truth.allows(self.world.written(image)), (image, truth, self.world.written(image))
+                text = self.world.file(image).read_text("utf-8").removesuffix("\n")
+                assert truth.allows(self.world.written(image), text), (image, truth, text)
 
     @precondition(lambda self: self.clean)
     @invariant()
     def an_untouched_caption_is_the_machines(self) -> None:
         for image, truth in self.truth.items():
             if truth == Truth():
-                hand = {"hand_added": [], "hand_removed": [], "hand_order": None}
-                assert self.world.file(image).read_text("utf-8") == self.world.caption(image, hand) + "\n"
+                machines = self.world.captions({image: {}})[image]
+                assert self.world.file(image).read_text("utf-8") == machines + "\n"
 
     @precondition(lambda self: self.clean)
     @invariant()

@@ -85,6 +85,28 @@ def test_nothing_is_absorbed_where_absorbing_is_off_or_there_is_no_trigger() -> 
     assert captions(a_set(), trigger=None)[0] == f"girl, {everything}"
 
 
+def test_what_would_be_absorbed_or_bleed_is_told_also_where_nothing_is_absorbed() -> None:
+    rows = [picture({**CONSTANT, "beach": 0.9}) for _ in range(12)]
+    for options in ({"absorbing": False}, {"trigger": None}):
+        said = rules(pruned(rows, **options))
+        assert "; else absorbed: in 12 of 12" in said["pink hair"]
+        assert said["beach"].startswith("kept, may bleed")
+        assert set(fates(pruned(rows, **options)).values()) == {"kept"}
+
+
+def test_views_cut_from_one_picture_count_once() -> None:
+    box = {"left": 0, "top": 0, "right": 8, "bottom": 8}
+    rows = []
+    for i in range(5):
+        whole = picture({**CONSTANT, ("smile", "frown", "blush")[i % 3]: 0.7})
+        rows += [whole, {**whole, "region": box}, {**whole, "region": box}]
+    assert "in 5 of 5 single-subject pictures, 8 needed" in rules(pruned(rows))["pink hair"]
+    dropped = [{**row, "state": "active" if row.get("region") else "dropped"} for row in rows]
+    assert "in 5 of 5" in rules(pruned(dropped), 1)["pink hair"]
+    many = pruned(rows, fewest=5)
+    assert [fates(many, row)["pink hair"] for row in range(15)] == ["absorbed"] * 15
+
+
 def test_every_tag_has_a_fate_and_a_rule() -> None:
     result = pruned(a_set())
     for row in result["tags"].to_pylist():
@@ -247,6 +269,29 @@ def test_tags_beside_a_raw_picture_say_where_they_came_from() -> None:
     assert captions(rows)[0] == "sks girl, hat, my tag, red scarf"
     sources = {tag["tag"]: tag["source"] for tag in pruned(rows)["tags"][0].as_py()}
     assert sources == {"hat": "tagger", "my tag": "raw", "red scarf": "raw"}
+
+
+def test_over_the_token_budget_hand_made_tags_stand_before_what_falls_off() -> None:
+    many = {f"unusual background object {i}": 0.9 - i / 100 for i in range(30)}
+    raw = {"raw_caption": "my_tag, red scarf", "hand_added": ["my tag", "red scarf"]}
+    start = "sks girl, 1girl, solo, my tag, red scarf, unusual background object 0"
+    assert captions([picture({"1girl": 0.9, "solo": 0.8, **many}, **raw)])[0].startswith(start)
+    ordered = captions([picture(many, **raw, hand_order=["unusual background object 0", "my tag"])])[0]
+    assert not ordered.startswith("sks girl, my tag")
+    roomy = captions([picture(many, **raw)], max_tokens=225)[0]
+    assert roomy.endswith("my tag, red scarf")
+
+
+def test_tags_that_a_caption_written_by_hand_does_not_say_are_not_in_it() -> None:
+    row = picture({"hat": 0.9, "smile": 0.8}, hand_caption="She wears a hat.")
+    result = pruned([row])
+    assert fates(result) == {"hat": "kept", "smile": "pruned"}
+    assert rules(result)["smile"] == "not in the caption that was written by hand"
+
+
+def test_lines_of_a_caption_written_by_hand_are_parted_in_its_one_line() -> None:
+    row = picture({}, hand_caption="1girl, hat\nShe stands.\n\nIt rains")
+    assert captions([row])[0] == "sks girl, 1girl, hat, She stands. It rains"
 
 
 def test_tokens_are_counted() -> None:
