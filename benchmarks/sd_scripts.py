@@ -4,8 +4,9 @@
 
 CHECKOUT is a clone of kohya-ss/sd-scripts; the Python that runs this needs its packages too (toml,
 voluptuous, imagesize, einops, accelerate). Nothing is trained: train.toml goes through its argument parser,
-dataset.toml through its configuration classes, an epoch through its data set, and its latents cache is run
-without a VAE. Prints the counts; exit status 1 and the differences if there are any.
+dataset.toml (then, in its place, --train_data_dir img --reg_data_dir reg) through its configuration classes,
+an epoch through its data set, and its latents cache is run without a VAE. Prints the counts; exit status 1
+and the differences if there are any.
 """
 
 from __future__ import annotations
@@ -53,35 +54,48 @@ class SdScripts:
         self.tokenize = own.SdxlTokenizeStrategy if self.sdxl else own.SdTokenizeStrategy
         self.base.TokenizeStrategy._load_tokenizer = lambda *_, **__: clip_tokenizer()  # no network
 
-    def arguments(self, prepared: Path) -> Any:  # noqa: ANN401 - argparse.Namespace of the checkout
-        """train.toml and dataset.toml through its own parser, as the command line would give them."""
+    def arguments(self, prepared: Path, *, folders: bool) -> Any:  # noqa: ANN401 - its argparse.Namespace
+        """train.toml and the data set through its own parser, as the command line would give them."""
         parser = self.script.setup_parser()
-        given = ["--config_file", str(prepared / "train.toml")]
-        given += ["--dataset_config", str(prepared / "dataset.toml"), "--output_dir", str(prepared / "model")]
+        given = ["--config_file", str(prepared / "train.toml"), "--output_dir", str(prepared / "model")]
+        if folders:
+            given += ["--train_data_dir", str(prepared / "img"), "--reg_data_dir", str(prepared / "reg")]
+        else:
+            given += ["--dataset_config", str(prepared / "dataset.toml")]
         before, sys.argv = sys.argv, ["train_network.py", *given]  # its reader parses the command line anew
         try:
             args = self.util.read_config_from_file(parser.parse_args(given), parser)
         finally:
             sys.argv = before
         self.util.verify_training_args(args)
+        self.util.prepare_dataset_args(args, True)
         return args
 
     def data_set(self, args: Any) -> tuple[Any, Any]:  # noqa: ANN401 - its own classes
         """The data set and the caching strategy that its training script would make."""
         strategy = importlib.import_module("library.strategy_sd")
         caching = strategy.SdSdxlLatentsCachingStrategy(not self.sdxl, args.cache_latents_to_disk, 4, False)
+        for kind in (self.base.TokenizeStrategy, self.base.LatentsCachingStrategy):
+            kind._strategy = None  # set once in a process, which trains once
         words = args.max_token_length
         self.base.TokenizeStrategy.set_strategy(
             self.tokenize(words) if self.sdxl else self.tokenize(args.v2, words)
         )
         self.base.LatentsCachingStrategy.set_strategy(caching)
-        user = self.config.load_user_config(args.dataset_config)
+        user = self._by_folders(args)
+        if args.dataset_config is not None:
+            user = self.config.load_user_config(args.dataset_config)
         sanitizer = self.config.ConfigSanitizer(True, True, args.masked_loss, True)
         blueprint = self.config.BlueprintGenerator(sanitizer).generate(user, args)
         group, _ = self.config.generate_dataset_group_by_blueprint(blueprint.dataset_group)
         group.verify_bucket_reso_steps(32 if self.sdxl else 64)
         group.set_current_strategies()
         return group, caching
+
+    def _by_folders(self, args: Any) -> dict[str, Any]:  # noqa: ANN401 - argparse.Namespace of the checkout
+        """What its training scripts make of --train_data_dir and --reg_data_dir."""
+        subsets = self.config.generate_dreambooth_subsets_config_by_subdirs
+        return {"datasets": [{"subsets": subsets(args.train_data_dir, args.reg_data_dir)}]}
 
 
 def asked_to_encode(group: Any, caching: Any) -> list[str]:  # noqa: ANN401 - its own classes
@@ -137,7 +151,16 @@ def main(checkout: Path, prepared: Path) -> int:
     table, metadata = read_manifest(prepared)
     rows = {str(prepared / row["image_file"]): row for row in table.to_pylist() if row["image_file"]}
     theirs = SdScripts(checkout.resolve(), metadata["settings"]["export"]["family"])
-    args = theirs.arguments(prepared)
+    wrong = 0
+    for name, folders in (("--dataset_config dataset.toml", False), ("--train_data_dir img", True)):
+        print(f"== {name}")
+        wrong += look(theirs, prepared, rows, folders=folders)
+    return 1 if wrong else 0
+
+
+def look(theirs: SdScripts, prepared: Path, rows: Rows, *, folders: bool) -> int:
+    """What it sees in the folder, printed; how much of it is not as planned."""
+    args = theirs.arguments(prepared, folders=folders)
     group, caching = theirs.data_set(args)
     wrong = differences(group, rows)
     refused = [f"{file}: its latents are not accepted" for file in asked_to_encode(group, caching)]
@@ -153,7 +176,7 @@ def main(checkout: Path, prepared: Path) -> int:
     print(f"latents encoded anew: {len(refused)} of {len(infos)}")
     for line in (wrong := wrong + bad_batches):
         print(f"WRONG: {line}")
-    return 1 if wrong else 0
+    return len(wrong)
 
 
 if __name__ == "__main__":

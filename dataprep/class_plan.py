@@ -5,6 +5,7 @@ Pure functions; what draws or places the images asks here.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -106,7 +107,7 @@ def reg_plan(table: pa.Table) -> str:
     reg = [row for row in rows if row["role"] == "reg"]
     wanted = samples_by_bucket(train)
     samples = sum(wanted.values())
-    head = f"{len(train)} training pictures x repeats = {samples} an epoch"
+    head = f"{len(train)} training pictures x repeats = {samples} an epoch{_goal(table, train)}"
     if not reg:
         lines = [
             f"{head}; no class images, so nothing holds the class word in place: give a folder with --reg, "
@@ -124,6 +125,21 @@ def reg_plan(table: pa.Table) -> str:
         line = f"  {_by(size)}: {wanted[size]} training, {shown[size]} class (of {images[size]} images)"
         lines.append(line + _imbalance(wanted[size], shown[size]))
     return "\n".join(lines)
+
+
+def _goal(table: pa.Table, train: Sequence[Row]) -> str:
+    """How many repeats and what they were chosen for, as the manifest's metadata tells."""
+    told = json.loads((table.schema.metadata or {}).get(b"dataprep", b"{}"))
+    reg = told.get("settings", {}).get("reg")
+    if not reg or not train:
+        return ""
+    if reg["repeats"] is not None:
+        why = "as reg.repeats says"
+    elif reg.get("goal") == "balance":
+        why = "to balance the class images (reg.goal)"
+    else:
+        why = f"since reg.target_samples_per_epoch is {reg['target_samples_per_epoch']}"
+    return f" ({train[0]['repeats']} repeats, {why})"
 
 
 def _usage(uses: Sequence[int]) -> str:

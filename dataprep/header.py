@@ -22,6 +22,8 @@ from dataprep.errors import InputError
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 MAX_DEPTH = 16  # the format needs 3
+# Commas and brackets: a tensor has some ten, so that this is 200,000 tensors; SDXL's checkpoint has 2,500.
+MAX_VALUES = 2_000_000
 MAX_DIMENSIONS = 64  # NumPy's own limit; the product of a million of them would take hours
 _PROBLEMS_TOLD = 20
 # An unfinished string counts up to the end: tried again at each of its quotes, it would take hours.
@@ -113,8 +115,15 @@ def _document(path: Path, text: bytes) -> tuple[dict[str, Any], list[str]]:
 
     if not text.startswith(b"{"):
         raise InputError(f"{path}: is no .safetensors file: its header does not start with {{")
-    if _depth(text) > MAX_DEPTH:
+    bare = _STRING.sub(b"", text)
+    if _depth(bare) > MAX_DEPTH:
         raise InputError(f"{path}: its header is nested more than {MAX_DEPTH} deep, which no honest file is")
+    values = bare.count(b",") + bare.count(b"[") + bare.count(b"{")
+    if values > MAX_VALUES:
+        raise InputError(
+            f"{path}: its header holds {values} values in {len(text) / 1e6:.0f} MB; no honest file has more "
+            f"than {MAX_VALUES}, and reading them would fill the memory"
+        )
     try:
         document = json.loads(text.decode("utf-8"), object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
@@ -129,9 +138,9 @@ def _document(path: Path, text: bytes) -> tuple[dict[str, Any], list[str]]:
     return document, []
 
 
-def _depth(text: bytes) -> int:
-    """How deep the JSON is nested at most, strings left out."""
-    brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NO_BRACKETS), np.uint8)
+def _depth(bare: bytes) -> int:
+    """How deep JSON without its strings is nested at most."""
+    brackets = np.frombuffer(bare.translate(None, _NO_BRACKETS), np.uint8)
     steps = np.where((brackets == ord("{")) | (brackets == ord("[")), 1, -1)
     return int(np.cumsum(steps).max(initial=0))
 

@@ -35,6 +35,8 @@ _FAMILIES = {
 _HIDDEN = ("ss_tag_frequency", "ss_bucket_info", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets")
 _RECIPES = ("sd_merge_models", "sd_merge_recipe", "modelspec.merged_from")
 _LONG_TEXT = 300
+_LINES_SHOWN = 200
+_LONG_JSON = 20_000_000  # characters; the largest published tag lists stay under one million
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,12 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; nested JSON in the metadata stays the text that it is."""
-        family = self.content.family or _FAMILIES.get(self.metadata.get("ss_base_model_version", ""))
-        return {**asdict(self), "path": str(self.path), "family": family}
+        return {**asdict(self), "path": str(self.path), "family": self.family}
+
+    @property
+    def family(self) -> str | None:
+        """Of the base model: by the tensors, else by the metadata, None where neither tells."""
+        return self.content.family or _FAMILIES.get(self.metadata.get("ss_base_model_version", ""))
 
 
 def inspect_file(path: Path, *, check_hashes: bool = False) -> Report:
@@ -91,6 +97,9 @@ def inspect_file(path: Path, *, check_hashes: bool = False) -> Report:
 
 def _nested(metadata: Mapping[str, str], name: str, problems: list[str]) -> Any:  # noqa: ANN401 - any JSON
     if name not in metadata or metadata[name] in ("", "None"):
+        return None
+    if len(metadata[name]) > _LONG_JSON:
+        problems.append(f"{name} has {len(metadata[name]) / 1e6:.0f} MB of JSON, and is not read")
         return None
     try:
         return json.loads(metadata[name])
@@ -202,6 +211,8 @@ def describe(report: Report) -> str:
     lines = [f"{report.path}  {report.file_bytes / 1e6:.1f} MB", _headline(report), ""]
     lines += [f"! {_short(problem)}" for problem in report.problems]
     lines += [f"{name}: {verdict}" for name, verdict in report.hashes.items()]
+    if not report.hashes and any(name.startswith("sshs_") for name in report.metadata):
+        lines.append("  hashes        stated, not checked: --hashes reads the whole file and compares")
     if content.modules:
         lines += [
             f"  rank          {_spread(content.ranks)}",
@@ -285,7 +296,8 @@ def _other_lines(report: Report) -> list[str]:
             for name in other
             if name.startswith("modelspec.") is own
         ]
-        lines += ["", title, *shown] if shown else []
+        more = [f"  and {len(shown) - _LINES_SHOWN} more"] if len(shown) > _LINES_SHOWN else []
+        lines += ["", title, *shown[:_LINES_SHOWN], *more] if shown else []
     return lines
 
 
@@ -295,17 +307,23 @@ def compare(one: Report, other: Report) -> str:
     same = len(_facts(one, other)) - len(pairs)
     lines = [f"{'':28} {_short(one.path.name, 38):38} {_short(other.path.name, 38)}"]
     lines += [f"{_short(name, 28):28} {_short(a, 38):38} {_short(b, 38)}" for name, a, b in pairs]
-    return "\n".join([*lines, f"{same} further entries are equal"])
+    more = [f"and {len(lines) - _LINES_SHOWN} more differ"] if len(lines) > _LINES_SHOWN else []
+    return "\n".join([*lines[:_LINES_SHOWN], *more, f"{same} further entries are equal"])
 
 
 def _facts(one: Report, other: Report) -> list[tuple[str, str, str]]:
     facts = [
         ("kind", one.content.kind, other.content.kind),
-        ("family", one.content.family or "-", other.content.family or "-"),
+        ("family", one.family or "-", other.family or "-"),
         ("modules", str(one.content.modules), str(other.content.modules)),
         ("rank", _spread(one.content.ranks), _spread(other.content.ranks)),
         ("alpha", _spread(one.alphas), _spread(other.alphas)),
         ("number format", ", ".join(one.content.dtypes), ", ".join(other.content.dtypes)),
+        ("problems", "; ".join(one.problems) or "-", "; ".join(other.problems) or "-"),
+    ]
+    facts += [
+        (f"{name} checked", one.hashes.get(name, "-"), other.hashes.get(name, "-"))
+        for name in dict.fromkeys([*one.hashes, *other.hashes])
     ]
     names = dict.fromkeys([*one.metadata, *other.metadata])
     facts += [
@@ -319,8 +337,9 @@ def _facts(one: Report, other: Report) -> list[tuple[str, str, str]]:
 
 
 def _short(text: str, limit: int = _LONG_TEXT) -> str:
-    text = _printable(text.replace("\n", " "))
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+    if len(text) > limit:
+        text = f"{text[: limit - 3]}..."
+    return _printable(text.replace("\n", " "))
 
 
 def _printable(text: str) -> str:

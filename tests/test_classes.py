@@ -5,16 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from dataprep.class_plan import bucket_of, samples_by_bucket, shares
 from dataprep.classes import Order, class_folder, class_prompt, missing, orders, provide, read_made
+from dataprep.export.kohya_reader import differences, read_folder
+from dataprep.forecast import DRAWN, forecast
 from dataprep.manifest import TAG
 from dataprep.models import find
 from dataprep.progress import Observer
+from dataprep.run import Job, run
 from dataprep.stage import Context
 from dataprep.stages.reg import Reg
+from models.miniature.world import render, signature_drawing
 
 SCHEMA = pa.schema(
     [
@@ -144,3 +150,52 @@ def test_a_picture_that_says_nothing_of_ours_was_not_drawn_here(tmp_path: Path, 
 def test_a_file_that_is_no_picture_was_not_drawn_here(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"text")
     assert read_made(tmp_path / "a.png") is None
+
+
+class Started(Observer):
+    """Remembers which parts of a run began."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def start(self, name: str, rows: int) -> None:
+        self.parts.append(name)
+
+
+@pytest.mark.slow
+def test_a_whole_run_draws_class_images_in_the_training_sets_proportion_and_once(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    rng = np.random.default_rng(5)
+    for i in range(9):
+        size = (320, 512) if i % 3 == 0 else (400, 400)
+        render(signature_drawing(rng), *size).save(tmp_path / "raw" / f"{i}.png")
+    flags = {"trigger": "sks", "class_word": "girl", "models": "miniature", "reg": "generate"}
+    few = ("reg.class_images=6", "reg.steps=1", "reg.guidance=1", "reg.repeats=2")
+    job = Job(tmp_path / "raw", tmp_path / "out", flags=flags, overrides=few)
+    before = {step.stage: step for step in forecast(job)}
+    assert before[DRAWN].to_compute is None
+    assert not (tmp_path / "out").exists()
+
+    outcome = run(job, Observer(), threads=1)
+    rows = [row for row in outcome.table.to_pylist() if row["state"] == "active"]
+    drawn = [row for row in rows if row["role"] == "reg"]
+    wanted = samples_by_bucket([row for row in rows if row["role"] == "train"])
+    assert len(wanted) == 2
+    assert Counter(map(bucket_of, drawn)) == Counter(shares(wanted, 6))
+    for row in drawn:
+        assert (row["generated"]["prompt"], row["generated"]["steps"], row["crop_loss"]) == ("girl", 1, 0)
+        assert row["caption"].startswith("girl")
+        assert "sks" not in row["caption"]
+    assert all(row["generated"] is None for row in rows if row["role"] == "train")
+    assert differences(read_folder(job.out), outcome.table) == []
+    seed = drawn[0]["generated"]["seed"]
+    assert f"1 steps of ddim, seed {seed}" in (job.out / "report.html").read_text("utf-8")
+
+    after = {step.stage: step for step in forecast(job)}
+    assert (after[DRAWN].rows, after[DRAWN].to_compute) == (6, 0)
+    observer = Started()
+    again = run(job, observer, threads=1)
+    assert "class images" not in observer.parts
+    assert again.table.equals(outcome.table)
+    more = Job(job.raw, job.out, flags=flags, overrides=("reg.class_images=7", *few[1:]))
+    assert {step.stage: step for step in forecast(more)}[DRAWN].to_compute == 1

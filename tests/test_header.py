@@ -58,6 +58,7 @@ TENSOR = '"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
         ('{"\\', b"", None, "not valid JSON"),
         ("{" + "".join(f'"k{i}":1,' for i in range(60_000)) + '"k7":1}', b"", None, "names 'k7' twice"),
         ('{"x":' + "9" * 5000 + "}", b"", None, "not valid JSON"),
+        ('{"x":[' + "0," * 2_000_001 + "0]}", b"", None, "2000003 values in 4 MB"),
     ],
 )  # fmt: skip
 def test_a_hostile_header_is_refused(

@@ -134,8 +134,12 @@ def test_hashes_are_those_of_the_web_ui(tmp_path: Path) -> None:
     assert set(inspect_file(path, check_hashes=True).hashes.values()) == {"matches"}
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    assert "does not match" in inspect_file(path, check_hashes=True).hashes["sshs_model_hash"]
+    changed = tmp_path / "b.safetensors"
+    changed.write_bytes(data)
+    assert "does not match" in inspect_file(changed, check_hashes=True).hashes["sshs_model_hash"]
+    both = compare(inspect_file(path, check_hashes=True), inspect_file(changed, check_hashes=True))
+    assert "sshs_model_hash checked      matches " in both
+    assert "--hashes" in describe(inspect_file(path))
 
 
 def test_two_files_are_compared_side_by_side(tmp_path: Path) -> None:
@@ -145,6 +149,10 @@ def test_two_files_are_compared_side_by_side(tmp_path: Path) -> None:
     lines = [line.split() for line in text.splitlines()]
     assert ["rank", "8", "16"] in lines
     assert ["ss_seed", "42", "7"] in lines
+    save_file(lora(width=2048), tmp_path / "c.safetensors", GOLDEN)
+    text = compare(inspect_file(tmp_path / "a.safetensors"), inspect_file(tmp_path / "c.safetensors"))
+    assert "problems                     -  " in text
+    assert "its metadata says" in text
     assert not any("ss_optimizer" in line for line in lines)
 
 
@@ -188,3 +196,14 @@ def test_settings_of_a_dataset_config_are_told_too(tmp_path: Path) -> None:
     text = describe(inspect_file(tmp_path / "a.safetensors"))
     assert "resolution                   [192, 192]" in text
     assert "keep_tokens" in text
+
+
+def test_megabytes_of_metadata_are_told_in_a_page(tmp_path: Path) -> None:
+    many = {f"key{i}": "x" * 50 for i in range(50_000)} | {"ss_tag_frequency": "[" * 21_000_000}
+    save_file(lora(), tmp_path / "a.safetensors", many)
+    save_file(lora(), tmp_path / "b.safetensors", {})
+    one, other = (inspect_file(tmp_path / f"{name}.safetensors") for name in "ab")
+    assert one.problems == ("ss_tag_frequency has 21 MB of JSON, and is not read",)
+    assert "  and 49800 more" in describe(one)
+    assert len(describe(one)) < 30_000
+    assert len(compare(one, other)) < 30_000

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataprep.checks.finding import Finding, Prepared, plural
 from dataprep.decisions import JOURNAL, read_journal
 from dataprep.errors import InputError
+from dataprep.export.kohya_reader import read_data_dirs
 from dataprep.models import KINDS, pins
 
 CODES = frozenset(
@@ -20,6 +21,7 @@ CODES = frozenset(
         "training-stops",
         "latents-stale",
         "trained-otherwise",
+        "train-toml-differs",
         "miniature-models",
         "models-of-unknown-origin",
         "model-licences",
@@ -81,6 +83,25 @@ def as_the_trainer_sees_it(prepared: Prepared) -> Iterator[Finding]:
         kinds[_kind(text)].append(text)
     for kind, texts in kinds.items():
         yield _told(kind, texts)
+    if not kinds and (prepared.directory / "train.toml").is_file():
+        yield from _by_folders(prepared)
+
+
+def _by_folders(prepared: Prepared) -> Iterator[Finding]:
+    """Whether sd-scripts would see the same with train.toml and folders, without dataset.toml."""
+    try:
+        same = read_data_dirs(prepared.directory) == prepared.view
+    except InputError:
+        same = False
+    if not same:
+        yield Finding(
+            "train-toml-differs",
+            "note",
+            "with --train_data_dir img in place of dataset.toml, sd-scripts would train otherwise",
+            ("train.toml",),
+            "train.toml was changed, and lacks resolution, buckets or caption_extension, or has others",
+            "use --dataset_config dataset.toml; or delete train.toml and run again to have it written anew",
+        )
 
 
 def _kind(text: str) -> str:

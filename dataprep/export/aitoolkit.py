@@ -13,7 +13,10 @@ _MODELS = {
     "sd1": ("stable-diffusion-v1-5/stable-diffusion-v1-5", ""),
     "sd2": ("stabilityai/stable-diffusion-2-1", "        is_v2: true\n"),
     "sdxl": ("stabilityai/stable-diffusion-xl-base-1.0", "        is_xl: true\n"),
+    "sd3": ("stabilityai/stable-diffusion-3.5-large", "        is_v3: true\n        quantize: true\n"),
+    "flux": ("black-forest-labs/FLUX.1-dev", "        is_flux: true\n        quantize: true\n"),
 }
+_FLOW = ("sd3", "flux")  # trained by flow matching; their text encoders stay as they are
 _STEPS = 2000
 
 
@@ -24,7 +27,9 @@ def files(prepared: Prepared, out: Path) -> tuple[list[Wanted], str]:
 
 
 def _job(prepared: Prepared, out: Path) -> str:
-    model, kind = _MODELS.get(prepared.family, _MODELS["sd1"])
+    model, kind = _MODELS[prepared.family]
+    flow = prepared.family in _FLOW
+    weighting = "" if flow else "        min_snr_gamma: 5.0\n"
     datasets = [_dataset(prepared, out / IMAGES, prepared.repeats, False)]
     if prepared.reg:
         repeats = max(1, round(prepared.repeats * len(prepared.train) / len(prepared.reg)))
@@ -51,13 +56,12 @@ config:
         batch_size: 1
         steps: {_STEPS}
         gradient_checkpointing: true
-        noise_scheduler: ddpm
+        noise_scheduler: {"flowmatch" if flow else "ddpm"}
         optimizer: adamw
         lr: 1.0e-4
         train_unet: true
-        train_text_encoder: true
-        min_snr_gamma: 5.0
-        dtype: bf16
+        train_text_encoder: {"false" if flow else "true"}
+{weighting}        dtype: bf16
       model:
         name_or_path: {_quoted(model)}
 {kind}"""

@@ -142,6 +142,29 @@ def bucket_steps(sizes: Sequence[Size], family: Family) -> int:
     return math.gcd(common, 64) if sizes else CACHE_STYLES[family].step
 
 
+def bucket_settings(sizes: Sequence[Size], resolution: int, family: Family) -> dict[str, object]:
+    """The options with which sd-scripts puts every picture into the bucket whose size it has.
+
+    Args:
+        sizes: of all buckets, px.
+        resolution: px; its square is the training area.
+        family: of the base model.
+    """
+    sides = [side for size in sizes for side in size] or [resolution]
+    return {
+        "enable_bucket": True,
+        "bucket_no_upscale": True,
+        "bucket_reso_steps": bucket_steps(sizes, family),
+        "min_bucket_reso": min([*sides, resolution]),
+        "max_bucket_reso": max([*sides, resolution]),
+    }
+
+
+def cache_options(extras: frozenset[str]) -> dict[str, object]:
+    """The options that make use of what the latents files hold besides latents."""
+    return {name: True for array, name in _EXTRAS.items() if array in extras}
+
+
 def dataset_toml(
     out: Path,
     subsets: Mapping[str, tuple[int, bool]],
@@ -150,6 +173,7 @@ def dataset_toml(
     batch_size: int,
     family: Family,
     extras: frozenset[str] = frozenset(),
+    keep_tokens: int = 1,
 ) -> str:
     """The file for sd-scripts' --dataset_config.
 
@@ -161,23 +185,16 @@ def dataset_toml(
         batch_size: pictures a step.
         family: of the base model.
         extras: what the latents files hold besides latents: latents_flipped, alpha_mask.
+        keep_tokens: leading tags of training captions that stay first when tags are shuffled.
     """
-    sides = [side for size in sizes for side in size] or [resolution]
     general = {
         "resolution": [resolution, resolution],
         "batch_size": batch_size,
-        "enable_bucket": True,
-        "bucket_no_upscale": True,
-        "bucket_reso_steps": bucket_steps(sizes, family),
-        "min_bucket_reso": min([*sides, resolution]),
-        "max_bucket_reso": max([*sides, resolution]),
+        **bucket_settings(sizes, resolution, family),
     }
-    captions: dict[str, object] = {
-        "caption_extension": CAPTION_SUFFIX,
-        "shuffle_caption": False,
-        "keep_tokens": 1,
-    }
-    captions |= {name: True for array, name in _EXTRAS.items() if array in extras}
+    # Whether tags are shuffled or dropped is train.toml's to say: what stands here would win over it.
+    captions: dict[str, object] = {"caption_extension": CAPTION_SUFFIX, "keep_tokens": keep_tokens}
+    captions |= cache_options(extras)
     lines = [
         "# For sd-scripts: --dataset_config. Every picture has its bucket's size already, so",
         "# bucket_no_upscale keeps each one in it. The latents need --cache_latents --cache_latents_to_disk.",

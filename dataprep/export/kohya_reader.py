@@ -1,5 +1,7 @@
 """Read a prepared folder as sd-scripts would, and compare what it would train with what the manifest says.
 
+It has two ways in: --dataset_config dataset.toml, or --train_data_dir img with train.toml's settings.
+
 It looks at files only, never at our receipt or manifest: what sd-scripts cannot know must not help here.
 """
 
@@ -8,10 +10,10 @@ from __future__ import annotations
 import tomllib
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,7 @@ from dataprep.export.kohya_rules import (
     reg_uses,
 )
 
+_Read = TypeVar("_Read")
 _STYLES = {style.suffix: style for style in CACHE_STYLES.values()}
 
 
@@ -77,12 +80,44 @@ def read_folder(root: Path) -> KohyaView:
     Raises:
         InputError: dataset.toml is missing or not readable.
     """
-    path = root / "dataset.toml"
+    root = root.resolve()  # as dataset.toml names it
+    return _view(root, *_read(root / "dataset.toml", _dataset))
+
+
+def read_data_dirs(root: Path) -> KohyaView:
+    """Read the folder as with --config_file train.toml --train_data_dir img --reg_data_dir reg.
+
+    Raises:
+        InputError: train.toml is missing, or not readable, or does not say what dataset.toml would.
+    """
+    root = root.resolve()
+    settings = _read(root / "train.toml", _arguments)
+    subsets = []
+    for parent, is_reg in (("img", False), ("reg", True)):
+        for folder in sorted((root / parent).glob("*/")):
+            if found := folder_subset(folder.name):
+                suffix = settings.get("caption_extension", ".caption")
+                subsets.append(_Subset(folder, found[0], found[1], is_reg, suffix))
+    return _view(root, settings, subsets)
+
+
+def _read(path: Path, understand: Callable[[dict[str, Any]], _Read]) -> _Read:
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-        settings, subsets = _dataset(document)
+        return understand(tomllib.loads(path.read_text("utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error!r}; run `dataprep run` to write it anew") from error
+
+
+def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Command-line settings, whose sections have no meaning."""
+    settings: dict[str, Any] = {}
+    for name, value in document.items():
+        settings |= value if isinstance(value, dict) else {name: value}
+    width, _, height = str(settings["resolution"]).partition(",")
+    return settings | {"resolution": [int(width), int(height or width)]}
+
+
+def _view(root: Path, settings: Mapping[str, Any], subsets: Sequence[_Subset]) -> KohyaView:
     pictures: list[Picture] = []
     problems: list[str] = []
     for subset in subsets:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dataprep.export.kohya import toml_value
+from dataprep.buckets import Size
+from dataprep.export.kohya import CAPTION_SUFFIX, bucket_settings, cache_options, toml_value
 from dataprep.export.kohya_rules import Family
 
 Setting = tuple[str, object, str]  # name, value, why
@@ -21,6 +22,7 @@ class Preset:
     """What differs between purposes. Source: practitioners' rules of thumb for SD LoRAs."""
 
     samples: int  # pictures seen over the whole training, repeats counted
+    images: tuple[int, int]  # sizes of set that work: below, half the rank; above, twice
     rank: int
     text_encoder_share: float  # of the steps in which the text encoder is trained along
     why: str
@@ -28,15 +30,15 @@ class Preset:
 
 PRESETS: dict[Purpose, Preset] = {
     "character": Preset(
-        4000, 32, 0.7, "a character: its name has to be learned, so the text encoder goes along"
+        4000, (10, 50), 32, 0.7, "a character: its name has to be learned, so the text encoder goes along"
     ),
-    "style": Preset(8000, 32, 0.2, "a style: hardly any word to learn, and more pictures to see"),
-    "outfit": Preset(3000, 16, 0.5, "an outfit: fewer details than a whole character"),
-    "pose": Preset(3000, 16, 0.5, "a pose: a composition, which takes little rank"),
-    "object": Preset(3000, 16, 0.7, "an object: few views are enough"),
+    "style": Preset(
+        8000, (100, 4000), 32, 0.2, "a style: hardly any word to learn, and more pictures to see"
+    ),
+    "outfit": Preset(3000, (10, 200), 16, 0.5, "an outfit: fewer details than a whole character"),
+    "pose": Preset(3000, (50, 2000), 16, 0.5, "a pose: a composition, which takes little rank"),
+    "object": Preset(3000, (10, 200), 16, 0.7, "an object: few views are enough"),
 }
-# A tag is some three tokens with its comma; 75 tokens need no setting.
-_TOKENS = ((45, 225), (22, 150))
 _MIN_EPOCHS, _MAX_EPOCHS = 2, 100
 
 
@@ -48,10 +50,29 @@ class TrainPlan:
     family: Family
     resolution: int  # px
     batch_size: int
+    images: int  # training pictures
     samples_per_epoch: int  # training pictures x repeats
     reg: int  # class pictures
     name: str  # of the file that training makes
-    caption_tags: int  # longest caption, in tags
+    caption_tokens: int  # longest caption, in CLIP's tokens without start and end
+    sizes: tuple[Size, ...]  # of all buckets, px
+    extras: frozenset[str] = frozenset()  # what the latents files hold besides latents
+    keep_tokens: int = 1
+
+
+def rank(plan: TrainPlan) -> tuple[int, str]:
+    """The rank for the purpose and the size of the set, and why."""
+    preset = PRESETS[plan.purpose]
+    fewest, most = preset.images
+    advice = f"{plan.images} pictures; {fewest} to {most} are usual for {plan.purpose}"
+    if plan.images < fewest:
+        return (
+            preset.rank // 2,
+            f"rank, half of the preset's, since a small set is soon learned by heart: {advice}",
+        )
+    if plan.images > most:
+        return preset.rank * 2, f"rank, twice the preset's, since a large set has more to hold: {advice}"
+    return preset.rank, f"rank: 4 to 128 are used, 16 to 32 are enough for most subjects; {advice}"
 
 
 def epochs(plan: TrainPlan) -> int:
@@ -75,6 +96,7 @@ def train_toml(plan: TrainPlan, overrides: Mapping[str, object] | None = None) -
         f"# Preset for {PRESETS[plan.purpose].why}.",
         "# Yours to edit: a changed file is never overwritten, and flags win over it.",
         "# sd-scripts also needs: --pretrained_model_name_or_path MODEL --dataset_config dataset.toml",
+        "# (or, in place of dataset.toml: --train_data_dir img --reg_data_dir reg)",
     ]
     sections = _sections(plan)
     preset = {name for settings in sections.values() for name, _, _ in settings}
@@ -93,13 +115,15 @@ def _sections(plan: TrainPlan) -> dict[str, list[Setting]]:
     preset = PRESETS[plan.purpose]
     many = plan.samples_per_epoch * epochs(plan)
     steps = many * (2 if plan.reg else 1) // plan.batch_size
-    length = f"{plan.samples_per_epoch} pictures an epoch: {many} in all, about {steps} steps"
+    repeats = f"{plan.images} pictures with their repeats are {plan.samples_per_epoch} an epoch"
+    length = f"{repeats}: {many} in all, about {steps} steps"
+    dim, why_dim = rank(plan)
     return {
         "what_is_trained": [
             ("output_name", plan.name, ""),
             ("network_module", "networks.lora", ""),
-            ("network_dim", preset.rank, "rank: 4 to 128 are used, 16 to 32 are enough for most subjects"),
-            ("network_alpha", preset.rank // 2, "the change is scaled by alpha / dim; half of dim is usual"),
+            ("network_dim", dim, why_dim),
+            ("network_alpha", dim // 2, "the change is scaled by alpha / dim; half of dim is usual"),
         ],
         "how_long": [
             ("max_train_epochs", epochs(plan), length + (" with the class pictures" if plan.reg else "")),
@@ -129,6 +153,7 @@ def _sections(plan: TrainPlan) -> dict[str, list[Setting]]:
             ),
         ],
         "captions": _caption_settings(plan),
+        "the_pictures": _picture_settings(plan),
         "the_machine": [
             ("mixed_precision", "bf16", "fp16 on GPUs before Ampere, no on a CPU"),
             ("save_precision", "fp16", ""),
@@ -139,13 +164,24 @@ def _sections(plan: TrainPlan) -> dict[str, list[Setting]]:
     }
 
 
+def _picture_settings(plan: TrainPlan) -> list[Setting]:
+    """What dataset.toml says too, and --train_data_dir would otherwise lack."""
+    why = "so that each picture stays in the bucket whose size it has"
+    settings: list[Setting] = [("resolution", f"{plan.resolution},{plan.resolution}", "as in dataset.toml")]
+    for name, value in bucket_settings(plan.sizes, plan.resolution, plan.family).items():
+        settings.append((name, value, why if name == "bucket_no_upscale" else ""))
+    settings.append(("caption_extension", CAPTION_SUFFIX, "sd-scripts looks for .caption by itself"))
+    return [
+        *settings,
+        *((name, value, "the latents hold it") for name, value in cache_options(plan.extras).items()),
+    ]
+
+
 def _caption_settings(plan: TrainPlan) -> list[Setting]:
-    settings: list[Setting] = [("keep_tokens", 1, "the trigger stays first")]
-    for tags, tokens in _TOKENS:
-        if plan.caption_tags > tags:
-            why = f"captions of up to {plan.caption_tags} tags are longer than 75 tokens, and read in parts"
-            settings.append(("max_token_length", tokens, why))
-            break
+    settings: list[Setting] = [("keep_tokens", plan.keep_tokens, "the trigger stays first")]
+    if plan.caption_tokens > 75:
+        why = f"the longest caption has {plan.caption_tokens} tokens; they are read in parts of 75"
+        settings.append(("max_token_length", 150 if plan.caption_tokens <= 150 else 225, why))
     if plan.family != "sdxl":
         settings.append(("clip_skip", 1, "2 for anime models that were trained so"))
     return settings

@@ -52,6 +52,7 @@ class Report:
     removed: list[str] = field(default_factory=list)
     edited: list[str] = field(default_factory=list)  # ours, changed by somebody since: kept as they are
     foreign: list[str] = field(default_factory=list)  # never written by us: left alone
+    displaced: list[str] = field(default_factory=list)  # a trainer's caches that would win over ours: removed
     failed: dict[str, str] = field(default_factory=dict)  # row id -> why its picture could not be made
 
 
@@ -95,6 +96,7 @@ def sync(
     work = _Sync(out, merged, folders, taken or {})
     work.remove_unwanted({item.file for item in wanted})
     work.remove_stale_latents(wanted)
+    work.remove_rivals(wanted)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for _ in pool.map(work.settle_row, _by_row(wanted)):
             pass
@@ -177,6 +179,20 @@ class _Sync:
                 path = inside(self.out, item.file)
                 if path.is_symlink() or path.exists():
                     self._unlink(item.file)
+
+    def remove_rivals(self, wanted: Iterable[Wanted]) -> None:
+        """Latents that are not ours, yet would be trained instead of ours: by an older name, or by a size."""
+        for item in wanted:
+            match = _CACHE.fullmatch(PurePosixPath(item.file).name)
+            if item.kind != "latents" or match is None:
+                continue
+            stem = item.file[: -len(match[0])] + match["stem"]
+            ending = "_" + item.file.rpartition("_")[2]  # such as _sd.npz
+            for cache in list(self._caches.get((stem, "image"), ())):
+                if cache == f"{stem}.npz" or (cache != item.file and cache.endswith(ending)):
+                    self._unlink(cache)
+                    self._caches[stem, "image"].remove(cache)
+                    self.report.displaced.append(cache)
 
     def _unlink(self, file: str) -> None:
         path = inside(self.out, file)

@@ -125,8 +125,9 @@ class Export(Stage):
         cached = next((row["latents_key"] for row in placed if row["latents_key"]), None)
         extras = array_names(context.blobs.path(cached, SUFFIX)) if cached else frozenset()
         sizes = sorted({(row["bucket_width"], row["bucket_height"]) for row in placed})
+        kept = int(self.train.get("keep_tokens", 1))
         dataset = kohya.dataset_toml(
-            context.out, subsets, sizes, self.resolution, self.batch_size, self.family, extras
+            context.out, subsets, sizes, self.resolution, self.batch_size, self.family, extras, kept
         )
         train = [row for row in placed if row["role"] == "train"]
         plan = TrainPlan(
@@ -134,16 +135,20 @@ class Export(Stage):
             family=self.family,
             resolution=self.resolution,
             batch_size=self.batch_size,
+            images=len(train),
             samples_per_epoch=sum(row["repeats"] or 1 for row in train),
             reg=len(placed) - len(train),
             # A file name: of a trigger such as ../a it must not lead elsewhere.
             name=safe_name(self.trigger or self.class_word or self.purpose, ascii_only=self.ascii_names),
-            caption_tags=max((self.caption(row).count(",") + 1 for row in placed), default=0),
+            caption_tokens=max((row["caption_tokens"] or 0 for row in placed), default=0),
+            sizes=tuple(sizes),
+            extras=extras,
+            keep_tokens=kept,
         )
-        kept = _TEXTS_KEPT if any(row["texts_key"] for row in placed) else {}
+        texts = _TEXTS_KEPT if any(row["texts_key"] for row in placed) else {}
         return [
             kohya.config("dataset.toml", dataset),
-            kohya.config("train.toml", train_toml(plan, {**kept, **self.train})),
+            kohya.config("train.toml", train_toml(plan, {**texts, **self.train})),
         ]
 
 
@@ -160,6 +165,7 @@ _COLUMNS = pa.schema(
         ("bucket_width", pa.int32()),
         ("bucket_height", pa.int32()),
         ("caption", pa.string()),
+        ("caption_tokens", pa.int32()),
         ("hand_added", pa.list_(pa.string())),
         ("hand_removed", pa.list_(pa.string())),
         ("hand_caption", pa.string()),
@@ -197,10 +203,11 @@ def _quarantined(table: pa.Table, columns: pa.Table, report: Report) -> pa.Table
 
 
 def tell(report: Report) -> None:
-    """Say what was kept because it is somebody else's."""
+    """Say what was kept because it is somebody else's, and what was not."""
     for files, what in (
         (report.edited, "changed since they were written and not merged: kept as they are"),
         (report.foreign, "not written by this program: left alone, but a trainer may read them"),
+        (report.displaced, "removed: a trainer's own latents, which it would take instead of those here"),
     ):
         if files:
             more = f" and {len(files) - _NAMED_IN_LOG} more" if len(files) > _NAMED_IN_LOG else ""

@@ -61,7 +61,10 @@ class Latents(Stage):
     )
     precision: Annotated[
         Precision,
-        Field(description="number format; auto: bf16 where it is faster and within 2%, else fp32"),
+        Field(
+            description="number format; auto: bf16 where a probe finds it faster and within 2%, else fp32; "
+            "chosen once for a folder and its VAE"
+        ),
     ] = "auto"
     posterior: Annotated[
         Literal["mean", "sample"],

@@ -62,8 +62,15 @@ class Reg(Stage):
             description="times each training picture is shown an epoch; unset: from the goal",
         ),
     ] = None
+    goal: Annotated[
+        Literal["steps", "balance"],
+        Field(
+            description="what repeats are chosen for. steps: epochs of target_samples_per_epoch; balance: "
+            "as many training samples as there are class images, so that each is shown once an epoch"
+        ),
+    ] = "steps"
     target_samples_per_epoch: Annotated[
-        int, Field(ge=1, le=100_000, description="goal: training pictures x repeats in an epoch")
+        int, Field(ge=1, le=100_000, description="goal steps: training pictures x repeats in an epoch")
     ] = 200
     near_duplicate_distance: Annotated[
         int, Field(ge=0, le=64, description="class images this near to a training picture are dropped, bits")
@@ -110,31 +117,31 @@ class Reg(Stage):
         """
         rows = table.to_pylist()
         train = [row for row in rows if row["role"] == "train" and row["state"] == ACTIVE]
-        repeats = self.train_repeats(len(train))
-        words = (self.trigger, self.class_word)
-        own = folder_name(repeats, *words) if any(words) else folder_name(repeats, self.purpose)
         hashes = _hashes(train)
         for row in rows:
             row["repeats"] = row["folder"] = None
             row["generated"] = (made or {}).get(row["id"])
-            if row["state"] != ACTIVE:
-                continue
-            if row["role"] == "train":
-                row["repeats"], row["folder"] = repeats, own
-            elif twin := self._twin(row, train, hashes):
-                row["state"], row["reason"] = DROPPED, f"reg:near-duplicate: {twin}"
-            else:
-                row["repeats"], row["folder"] = 1, folder_name(1, self.class_word or "class")
+            if row["state"] == ACTIVE and row["role"] == "reg":
+                if twin := self._twin(row, train, hashes):
+                    row["state"], row["reason"] = DROPPED, f"reg:near-duplicate: {twin}"
+                else:
+                    row["repeats"], row["folder"] = 1, folder_name(1, self.class_word or "class")
+        repeats = self.train_repeats(len(train), sum(row["repeats"] is not None for row in rows))
+        words = (self.trigger, self.class_word)
+        own = folder_name(repeats, *words) if any(words) else folder_name(repeats, self.purpose)
+        for row in train:
+            row["repeats"], row["folder"] = repeats, own
         _drop_surplus(rows)
         names = [*self.adds.names, "state", "reason"]
         fields = [*self.adds, pa.field("state", pa.string()), pa.field("reason", pa.string())]
         return pa.table({name: [row[name] for row in rows] for name in names}, schema=pa.schema(fields))
 
-    def train_repeats(self, images: int) -> int:
+    def train_repeats(self, images: int, class_images: int = 0) -> int:
         """Repeats that bring images x repeats nearest to the goal, at least 1."""
         if self.repeats is not None:
             return self.repeats
-        return min(_MAX_REPEATS, max(1, round(self.target_samples_per_epoch / max(1, images))))
+        goal = class_images if self.goal == "balance" and class_images else self.target_samples_per_epoch
+        return min(_MAX_REPEATS, max(1, round(goal / max(1, images))))
 
     def _twin(
         self, row: dict[str, Any], train: Sequence[dict[str, Any]], hashes: NDArray[np.uint64]

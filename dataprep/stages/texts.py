@@ -23,7 +23,12 @@ SUFFIX = ".te.npz"  # of the blobs
 
 
 class Texts(Stage):
-    """Settings of text-encoder outputs."""
+    """Settings of text-encoder outputs.
+
+    Supported: SDXL's `_te_outputs.npz`. SD1 and SD2 have no such files: sd-scripts encodes captions as it
+    trains. FLUX and SD3 are not supported: theirs need the T5 encoder (5 to 10 GB), so sd-scripts writes them
+    itself on its first run; their latents are cached here, and caches of old captions are removed here too.
+    """
 
     name: ClassVar[str] = "texts"
     needs: ClassVar[pa.Schema] = pa.schema([("caption", pa.string())])
@@ -42,9 +47,13 @@ class Texts(Stage):
     @model_validator(mode="after")
     def _kept_by_sd_scripts(self) -> Self:
         if self.cache and self.family != "sdxl":
+            why = (
+                "sd-scripts has no such files for Stable Diffusion 1 and 2"
+                if self.family in ("sd1", "sd2")
+                else "they need the T5 encoder, and sd-scripts writes them itself on its first run"
+            )
             raise ValueError(
-                f"text-encoder outputs are kept for family sdxl only, this is {self.family}: sd-scripts has "
-                "no such files for Stable Diffusion 1 and 2"
+                f"text-encoder outputs are kept for family sdxl only, this is {self.family}: {why}"
             )
         return self
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import pytest
 import yaml
 
+from dataprep.export.aitoolkit import files
+from dataprep.export.kohya_rules import Family
 from dataprep.export.prepared import Prepared
 from dataprep.export.targets import export_to
 
@@ -36,3 +41,18 @@ def test_ai_toolkit_reads_the_job(prepared: Prepared, tmp_path: Path) -> None:
         for picture in pictures:
             assert all(side % dataset["bucket_tolerance"] == 0 for side in picture.size)
             assert picture.size[0] * picture.size[1] <= dataset["resolution"][0] ** 2
+
+
+@pytest.mark.parametrize("family", get_args(Family))
+def test_every_family_names_its_own_model_and_schedule(
+    prepared: Prepared, tmp_path: Path, family: Family
+) -> None:
+    wanted, _ = files(replace(prepared, family=family), tmp_path)
+    job = next(item.make() for item in wanted if item.file == "job.yaml")
+    process = yaml.safe_load(job)["config"]["process"][0]
+    marks = {"sd1": None, "sd2": "is_v2", "sdxl": "is_xl", "sd3": "is_v3", "flux": "is_flux"}
+    assert {name for name in process["model"] if name.startswith("is_")} == {marks[family]} - {None}
+    flow = family in ("sd3", "flux")
+    assert process["train"]["noise_scheduler"] == ("flowmatch" if flow else "ddpm")
+    assert process["train"]["train_text_encoder"] is not flow
+    assert ("min_snr_gamma" in process["train"]) is not flow

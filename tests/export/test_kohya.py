@@ -23,8 +23,7 @@ DATASET_KEYS = {
     "max_bucket_reso", "subsets",
 }  # fmt: skip
 SUBSET_KEYS = {
-    "image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension", "shuffle_caption",
-    "keep_tokens",
+    "image_dir", "num_repeats", "class_tokens", "is_reg", "caption_extension", "keep_tokens",
 }  # fmt: skip
 
 

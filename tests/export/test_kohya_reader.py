@@ -11,8 +11,9 @@ from PIL import Image
 
 from dataprep.errors import InputError
 from dataprep.export.kohya import dataset_toml
-from dataprep.export.kohya_reader import describe, differences, read_folder
+from dataprep.export.kohya_reader import describe, differences, read_data_dirs, read_folder
 from dataprep.export.kohya_rules import latent_arrays, latents_name
+from dataprep.export.presets import TrainPlan, train_toml
 
 Make = Callable[..., dict[str, Any]]
 
@@ -157,3 +158,27 @@ def test_a_missing_or_broken_configuration_is_named(tmp_path: Path, text: str | 
         (tmp_path / "dataset.toml").write_text(text)
     with pytest.raises(InputError, match=r"dataset\.toml"):
         read_folder(tmp_path)
+
+
+def test_a_folder_named_from_where_one_stands_is_read_too(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.configure()
+    monkeypatch.chdir(folder.root.parent)
+    view = read_folder(Path(folder.root.name))
+    assert differences(view, pa.Table.from_pylist(folder.rows)) == []
+
+
+def test_folders_and_the_configuration_file_show_the_same_data_set(folder: Folder) -> None:
+    folder.add("c", reg=True)
+    folder.configure()
+    sizes = ((128, 64), (64, 128))
+    plan = TrainPlan("character", "sd1", 128, 1, 2, 4, 1, "sks", 2, sizes)
+    (folder.root / "train.toml").write_text(train_toml(plan))
+    assert read_data_dirs(folder.root) == read_folder(folder.root)
+    for option in ("enable_bucket = true", 'caption_extension = ".txt"'):
+        (folder.root / "train.toml").write_text(train_toml(plan).replace(option, ""))
+        assert read_data_dirs(folder.root) != read_folder(folder.root), option
+    (folder.root / "train.toml").write_text("unet_lr = 1.0")
+    with pytest.raises(InputError, match="resolution"):
+        read_data_dirs(folder.root)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataprep.export.names import fold, safe_name, unique_names
@@ -45,6 +45,7 @@ def test_a_name_that_looks_like_a_told_apart_one_does_no_harm() -> None:
     assert len({fold(name) for name in names}) == 3
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(st.text(max_size=100), max_size=12), st.booleans())
 def test_any_stems_get_unique_safe_names(stems: list[str], ascii_only: bool) -> None:
     names = unique_names(stems, ids(len(stems)), ascii_only=ascii_only)

@@ -10,7 +10,7 @@ import pytest
 from dataprep.export.presets import Purpose, TrainPlan, epochs, train_toml
 from dataprep.train.config import load_config
 
-PLAN = TrainPlan("character", "sd1", 512, 2, 200, 20, "sks", 18)
+PLAN = TrainPlan("character", "sd1", 512, 2, 20, 200, 20, "sks", 18, ((512, 512), (384, 640)))
 
 
 def settings(plan: TrainPlan) -> dict[str, Any]:
@@ -33,9 +33,25 @@ def test_epochs_show_about_as_many_pictures_as_the_purpose_asks(samples: int, ex
     assert epochs(replace(PLAN, samples_per_epoch=samples)) == expected
 
 
-@pytest.mark.parametrize(("tags", "length"), [(10, None), (30, 150), (60, 225)])
-def test_long_captions_are_read_whole(tags: int, length: int | None) -> None:
-    assert settings(replace(PLAN, caption_tags=tags)).get("max_token_length") == length
+@pytest.mark.parametrize(("tokens", "length"), [(75, None), (76, 150), (150, 150), (151, 225)])
+def test_long_captions_are_read_whole(tokens: int, length: int | None) -> None:
+    assert settings(replace(PLAN, caption_tokens=tokens)).get("max_token_length") == length
+
+
+@pytest.mark.parametrize(("images", "expected"), [(5, 16), (10, 32), (50, 32), (51, 64)])
+def test_rank_follows_the_size_of_the_set_and_says_so(images: int, expected: int) -> None:
+    plan = replace(PLAN, images=images)
+    assert settings(plan)["network_dim"] == 2 * settings(plan)["network_alpha"] == expected
+    assert f"{images} pictures; 10 to 50 are usual for character" in train_toml(plan)
+
+
+def test_the_file_alone_tells_sd_scripts_how_to_read_folders() -> None:
+    told = settings(replace(PLAN, extras=frozenset({"latents_flipped", "alpha_mask"})))
+    assert (told["resolution"], told["caption_extension"]) == ("512,512", ".txt")
+    assert (told["enable_bucket"], told["bucket_no_upscale"], told["bucket_reso_steps"]) == (True, True, 64)
+    assert (told["min_bucket_reso"], told["max_bucket_reso"]) == (384, 640)
+    assert told["flip_aug"] is told["alpha_mask"] is True
+    assert not {"flip_aug", "alpha_mask"} & set(settings(PLAN))
 
 
 def test_sdxl_has_no_clip_skip() -> None:

@@ -43,3 +43,14 @@ def test_large_sets_become_several_shards(
     assert sum(len(read(shard)) for shard in shards) == 3
     assert len(shards) == 3
     assert "{000000..000002}" in usage
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its files open
+def test_webdataset_itself_reads_the_shards(prepared: Prepared, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    export_to(prepared.directory, "webdataset", tmp_path / "export")
+    shard = str(tmp_path / "export" / "train-000000.tar")
+    samples = list(webdataset.WebDataset(shard, shardshuffle=False).decode("pil"))
+    assert [sample["txt"] for sample in samples] == [picture.caption for picture in prepared.train]
+    assert [sample["png"].size for sample in samples] == [picture.size for picture in prepared.train]
+    assert [sample["json"]["repeats"] for sample in samples] == [p.repeats for p in prepared.train]

@@ -318,6 +318,30 @@ def test_caches_that_a_trainer_made_of_older_files_are_removed(
     assert {name for name in made if (folder / name).exists()} == {"a_b.npz"}
 
 
+@pytest.mark.parametrize(
+    ("name", "stays"),
+    [
+        ("a.npz", False),  # an older sd-scripts' name, which wins over all others
+        ("a_0512x0512_sd.npz", False),  # makes sd-scripts believe another size
+        ("a_0128x0064_sdxl.npz", True),  # of another family: never looked at
+        ("ab.npz", True),  # of another picture
+        ("a_te_outputs.npz", True),
+    ],
+)
+def test_latents_that_sd_scripts_would_take_instead_of_ours_are_removed(
+    context: Context, placed_row: Make, as_table: Tabulate, name: str, stays: bool, caplog: Any
+) -> None:
+    table = as_table([with_latents(placed_row("a.png"), context, "aa11")])
+    export(context, table)
+    path = context.out / "img/2_sks girl" / name
+    path.write_bytes(b"made by a trainer")
+    with caplog.at_level(logging.WARNING):
+        result = export(context, table)
+    assert path.exists() == stays
+    assert ("instead of those here" in caplog.text) != stays
+    assert stays or differences(read_folder(context.out), result) == []
+
+
 def test_sdxl_files_have_its_names(context: Context, placed_row: Make, as_table: Tabulate) -> None:
     table = as_table([with_latents(placed_row("a.png"), context, "aa11")])
     result = export(context, table, family="sdxl")

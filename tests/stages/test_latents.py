@@ -3,17 +3,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from dataprep.errors import ModelError
+from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.inference.torch_compat import prepare_torch
 from dataprep.inference.vae import Vae
 from dataprep.models import Model
 from dataprep.stage import Context
+from dataprep.stages.export import Export
 from dataprep.stages.latents import Latents, forget_lost
 from dataprep.store import Results
 
@@ -23,6 +25,10 @@ Tabulate = Callable[[list[dict[str, Any]]], pa.Table]
 
 @pytest.fixture(scope="module")
 def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_vae(tmp_path_factory.mktemp("vae"), 4)
+
+
+def save_vae(folder: Path, channels: int) -> Path:
     prepare_torch()
     import torch
     from diffusers import AutoencoderKL
@@ -34,9 +40,8 @@ def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         norm_num_groups=2,
-        latent_channels=4,
+        latent_channels=channels,
     )
-    folder = tmp_path_factory.mktemp("vae")
     model.save_pretrained(folder)
     return folder
 
@@ -167,6 +172,38 @@ def test_a_bucket_the_vae_cannot_take_marks_its_row(
 def test_a_vae_of_another_family_is_refused(with_vae: Context) -> None:
     with pytest.raises(ModelError, match="4 latent channels, family flux has 16"):
         Latents(family="flux").open(with_vae)
+
+
+@pytest.mark.parametrize(("family", "scale", "shift"), [("sd3", 1.0, 0.0), ("flux", 0.3611, 0.1159)])
+def test_sixteen_channels_are_kept_as_the_family_reads_them(
+    context: Context,
+    placed_row: Make,
+    as_table: Tabulate,
+    tmp_path: Path,
+    family: Literal["sd3", "flux"],
+    scale: float,
+    shift: float,
+) -> None:
+    import torch
+    from diffusers import AutoencoderKL
+
+    folder = save_vae(tmp_path / "vae", 16)
+    context = replace(context, models={"vae": Model("vae", "tiny", folder, "e" * 64)})
+    row = placed_row("a.png", (96, 64))  # their buckets' sides are multiples of 32
+    (key,) = Latents(family=family).open(context)(as_table([row]))["latents_key"].to_pylist()
+    arrays = load(context, key)
+    assert set(arrays) == {"latents_8x12", "original_size_8x12", "crop_ltrb_8x12", "fingerprint"}
+    pixels = torch.from_numpy(np.asarray(context.image(row), np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = AutoencoderKL.from_pretrained(folder).encode(pixels).latent_dist.mean[0].numpy()
+    assert np.allclose(arrays["latents_8x12"], (expected - shift) * scale, atol=1e-5)
+
+    table = as_table([row | {"latents_key": key}])
+    result = Export(trigger="sks", resolution=96, family=family).open(context)(table)
+    assert result["latents_file"].to_pylist() == [f"img/2_sks girl/a_0096x0064_{family}.npz"]
+    for name in result.schema.names:
+        table = table.append_column(name, result[name])
+    assert differences(read_folder(context.out), table) == []
 
 
 def test_mirrored_latents_are_those_of_the_mirrored_picture(

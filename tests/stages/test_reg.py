@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +46,14 @@ def test_repeats_bring_an_epoch_near_its_goal(images: int, goal: int, repeats: i
     assert Reg(target_samples_per_epoch=goal).train_repeats(images) == repeats
 
 
+def test_repeats_balance_training_pictures_with_class_images() -> None:
+    rows = [row(i, "train", None) for i in range(4)] + [row(10 + i, "reg", None) for i in range(12)]
+    rows += [row(30, "train", 0), row(31, "reg", 0)]  # one more, refused as a near-duplicate
+    table = decide(rows, goal="balance")
+    assert {each["repeats"] for each in table.to_pylist() if each["role"] == "train"} == {2}
+    assert decide(rows[:4], goal="balance")["repeats"].to_pylist() == [50] * 4  # none: the other goal
+
+
 def test_folders_carry_repeats_and_words() -> None:
     table = decide(
         [row(1, "train", 0), row(2, "reg", 2**64 - 1)], trigger="sks", class_word="girl", repeats=10
@@ -83,6 +92,20 @@ def test_the_plan_tells_how_often_class_images_are_used() -> None:
     assert "8 training pictures x repeats = 24" in text
     assert "5 class images are each shown 4 to 5 times" in text
     assert "128x128: 12 training, 14 class" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({}, "2 repeats, since reg.target_samples_per_epoch is 200"),
+        ({"goal": "balance"}, "2 repeats, to balance the class images (reg.goal)"),
+        ({"repeats": 2}, "2 repeats, as reg.repeats says"),
+    ],
+)
+def test_the_plan_says_for_which_goal_repeats_were_chosen(settings: dict[str, Any], why: str) -> None:
+    table = decide([row(i, "train", None) for i in range(8)], repeats=2)
+    told = {"settings": {"reg": Reg.model_validate(settings).model_dump(mode="json")}}
+    assert why in reg_plan(table.replace_schema_metadata({"dataprep": json.dumps(told)}))
 
 
 def test_class_images_that_no_epoch_comes_to_are_left_out_in_proportion() -> None:

@@ -44,9 +44,11 @@ def test_nothing_is_kept_unless_asked_for(context: Context, placed_row: Make, as
     assert result["texts_key"].to_pylist() == [None]
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd2"])
-def test_families_without_such_files_are_refused(family: str) -> None:
-    with pytest.raises(ValidationError, match="family sdxl only"):
+@pytest.mark.parametrize(
+    ("family", "why"), [("sd1", "no such files"), ("sd2", "no such files"), ("sd3", "T5"), ("flux", "T5")]
+)
+def test_families_without_such_files_are_refused(family: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=f"family sdxl only.*{why}"):
         Texts.model_validate({"cache": True, "family": family})
 
 
