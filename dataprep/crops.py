@@ -30,6 +30,10 @@ _TILT = 0.03  # sine of the rotation that is still none
 _OUTSIDE = 0.03  # of a side: how far the cut-out may reach over the edge, by rounding
 _WHOLE = 0.95  # share of the area from which the two are rather copies of each other
 _LIKE = 0.9  # least correlation of the cut-out with the picture it was cut from
+# A page of text is an even grey at the size of the thumbnail, and correlates less. It is believed nonetheless
+# where the corners lie exactly on each other and no area is of another grey, as in a recoloured drawing.
+_LIKE_PAGE, _GREY_APART = 0.5, 20.0  # correlation; root mean square difference, levels
+_EXACT_OFF, _EXACT_TILT = 0.003, 0.01  # median, share of the long side; sine of the rotation
 
 
 @dataclass(frozen=True)
@@ -164,18 +168,32 @@ def _cut_from(part: Features, whole: Features) -> float | None:
         or width * height > _WHOLE
     ):
         return None
-    alike = _correlation(part.thumb, whole.thumb, (float(left), float(top), width, height)) >= _LIKE
-    return width * height if alike else None
+    correlation, apart = _compared(part.thumb, whole.thumb, (float(left), float(top), width, height))
+    if correlation < _LIKE:
+        agree = inliers.ravel().astype(bool)
+        off = np.linalg.norm(ours[agree] @ fit[:, :2].T + fit[:, 2] - theirs[agree], axis=1)
+        exact = np.median(off) <= _EXACT_OFF * max(whole.size) and abs(fit[1, 0]) <= _EXACT_TILT * scale
+        if not exact or correlation < _LIKE_PAGE or apart > _GREY_APART:
+            return None
+    return width * height
 
 
-def _correlation(
+def _compared(
     part: NDArray[np.uint8], whole: NDArray[np.uint8], frame: tuple[float, float, float, float]
-) -> float:
-    """Of a grey cut-out with its place in the whole; `frame`: left, top, width, height as shares."""
+) -> tuple[float, float]:
+    """A grey cut-out and its place in the whole: their correlation and root mean square difference, levels.
+
+    Args:
+        part: thumbnail of the cut-out, shape (48, 48).
+        whole: of the picture it may be cut from, shape (48, 48).
+        frame: left, top, width, height of the place, shares of the whole.
+    """
     left, top, width, height = (_SIDE * share for share in frame)
     box = max(0.0, left), max(0.0, top), min(_SIDE, left + width), min(_SIDE, top + height)
     side = max(8, round(min(box[2] - box[0], box[3] - box[1])))
     cut = Image.fromarray(whole).resize((side, side), Image.Resampling.BILINEAR, box=box)
     own = Image.fromarray(part).resize((side, side), Image.Resampling.BOX)
-    a, b = (np.asarray(image, np.float64) - np.asarray(image).mean() for image in (cut, own))
-    return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum() + 1e-9))
+    a, b = (np.asarray(image, np.float64) for image in (cut, own))
+    apart = float(np.sqrt(((a - b) ** 2).mean()))
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum() + 1e-9)), apart

@@ -68,6 +68,8 @@ def _file(root: Path, path: Path, found: os.stat_result) -> Found:
         return Found(path, name, None, ("not-an-image", "a device, pipe or socket"))
     if _printable(path.name) != path.name:
         return Found(path, name, None, ("name", "the file's name is not valid Unicode; rename it"))
+    if name != path.relative_to(root).as_posix():
+        return Found(path, name, None, ("name", "a folder's name is not valid Unicode; rename it"))
     return Found(path, name, found)
 
 

@@ -33,6 +33,14 @@ def test_cut_outs_of_any_shape_and_size_are_found_and_nothing_else(originals: li
     assert len(found) >= 0.6 * len(originals)
 
 
+def test_cut_outs_of_text_pages_are_found_and_other_pages_of_the_layout_are_not() -> None:
+    pages = [p.image for p in corpus(30, 9) if p.kind == "page" and p.edit in ("original", "sibling")]
+    parts = [cut(page, 0.15, 0.1, 0.95, 0.75) for page in pages]
+    found = find_crops([features(image) for image in [*pages, *parts]])
+    assert all(crop.of == crop.row - len(pages) for crop in found)
+    assert len(found) >= 4
+
+
 def test_flat_and_tiny_pictures_have_no_features_and_do_no_harm() -> None:
     flat = Image.new("RGB", (300, 300), "grey")
     tiny = Image.fromarray(np.zeros((2, 2, 3), np.uint8))

@@ -1,26 +1,78 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from benchmarks.corpus import corpus
 from dataprep.boxes import Box
 from dataprep.errors import ConfigError
-from dataprep.subjects import face_finder, head_around, head_of_figure, scaled, union, upper_body
+from dataprep.subjects import (
+    People,
+    believed,
+    head_around,
+    head_of_figure,
+    people_finder,
+    scaled,
+    union,
+    upper_body,
+)
 
 STANDING = Box(300, 100, 700, 1500)
-HAS_CASCADES = hasattr(cv2, "CascadeClassifier")
 
 
-@pytest.mark.skipif(HAS_CASCADES, reason="this OpenCV ships a face detector")
-def test_without_a_face_detector_the_user_is_told_what_to_install() -> None:
+def test_without_the_detectors_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
     with pytest.raises(ConfigError, match="opencv-python-headless<5"):
-        face_finder()
+        people_finder()
 
 
-@pytest.mark.skipif(not HAS_CASCADES, reason="this OpenCV ships no face detector")
-def test_a_picture_without_faces_has_none() -> None:
-    assert face_finder()(Image.new("RGB", (200, 200), "grey")) == []
+@pytest.mark.parametrize("face", [60, 110, 200])
+def test_a_face_as_in_a_photograph_is_found_where_it_is(
+    portrait: Callable[..., Image.Image], face: int
+) -> None:
+    found = people_finder()(portrait((640, 480), (450, 180), face)).faces
+    assert len(found) == 1
+    assert abs((found[0].left + found[0].right) / 2 - 450) < 0.2 * face
+    assert abs((found[0].top + found[0].bottom) / 2 - 180) < 0.3 * face
+    assert 0.8 * face < found[0].width < 1.5 * face
+
+
+def test_a_standing_person_is_found() -> None:
+    image = Image.new("RGB", (400, 400), "#b8bcc0")
+    pen = ImageDraw.Draw(image)
+    for box in ((178, 100, 208, 140), (160, 138, 226, 235), (164, 225, 190, 345), (196, 225, 222, 345)):
+        pen.rounded_rectangle(box, 14, fill="#30323a")
+    (body,) = people_finder()(image).bodies
+    assert 110 < body.left < 170
+    assert 215 < body.right < 275
+    assert body.top < 125
+    assert body.bottom > 320
+
+
+def test_pictures_without_people_have_none_at_any_size() -> None:
+    find = people_finder()
+    for size in ((1, 1), (64, 128), (65, 129), (20, 900), (300, 300)):
+        assert find(Image.new("RGB", size, "grey")) == People()
+    pages = [picture.image for picture in corpus(40, 5) if picture.kind == "page"][:5]
+    assert len(pages) == 5
+    assert [find(page) for page in pages] == [People()] * 5
+
+
+def test_threads_change_nothing(portrait: Callable[..., Image.Image]) -> None:
+    images = [portrait((300 + 10 * i, 300), (150, 120), 90) for i in range(6)]
+    find = people_finder()
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(find, images)) == [find(image) for image in images]
+
+
+def test_a_face_on_plain_ground_beside_what_stands_out_is_not_believed() -> None:
+    on, beside = Box(320, 120, 420, 220), Box(800, 100, 900, 200)
+    assert believed([on, beside], STANDING) == [on]
+    assert believed([on, beside], None) == [on, beside]
 
 
 def test_a_head_is_wider_and_taller_than_its_face_and_within_the_picture() -> None:

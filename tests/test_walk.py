@@ -67,6 +67,18 @@ def test_a_name_of_invalid_bytes_is_a_fault_that_can_be_printed(tmp_path: Path) 
     assert found.fault[0] == "name"
 
 
+def test_a_file_in_a_folder_of_invalid_bytes_is_a_fault_that_says_so(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    try:
+        os.mkdir(folder)  # noqa: PTH102 - pathlib takes no bytes
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    os.close(os.open(folder + b"/a.png", os.O_CREAT | os.O_WRONLY))
+    (found,) = walk(tmp_path)
+    assert found.name == "caf%E9/a.png"
+    assert found.fault == ("name", "a folder's name is not valid Unicode; rename it")
+
+
 def test_a_folder_that_cannot_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "locked").mkdir()
     scandir = os.scandir
