@@ -10,7 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from dataprep import __version__
-from dataprep.errors import DataprepError, DiskError, MachineError
+from dataprep.device import checked_device
+from dataprep.errors import DataprepError, DiskError, InputError, MachineError
+from dataprep.streams import prepare_streams
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +58,7 @@ app.add_typer(reg_app, name="reg")
 
 Prepared = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `dataprep run` prepared.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option(callback=checked_device, help="auto, cpu or cuda.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="STAGE.SETTING=VALUE", help="Overrule one setting.")
 ]
@@ -357,27 +359,21 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
 
     summary = summarize(outcome.table)
     if as_json:
-        typer.echo(json.dumps(_outcome_json(outcome, summary.as_dict()), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(outcome.as_dict(summary.as_dict()), indent=1, ensure_ascii=False))
+    else:
+        Console().print(summary_table(summary, outcome.stages))
+        for line in outcome.messages:
+            typer.echo(line)
+        typer.echo(f"done in {outcome.seconds:.1f} s: {outcome.out}")
+    if not summary.kept:
+        nothing = f"error: no picture is left to train on; {outcome.out / 'report.html'} says why of each"
+        raise _ended(InputError.exit_status, nothing)
+    if as_json:
         return
-    Console().print(summary_table(summary, outcome.stages))
-    for line in outcome.messages:
-        typer.echo(line)
-    typer.echo(f"done in {outcome.seconds:.1f} s: {outcome.out}")
     typer.echo(
         f"next: look at {outcome.out / 'report.html'}, edit captions under {outcome.out / 'img'},\n"
         f"      run again, dataprep check {outcome.out}, then dataprep train {outcome.out}"
     )
-
-
-def _outcome_json(outcome: Outcome, summary: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "version": __version__,
-        "out": str(outcome.out),
-        "seconds": round(outcome.seconds, 3),
-        "stages": [vars(stage) for stage in outcome.stages],
-        "summary": summary,
-        "messages": outcome.messages,
-    }
 
 
 def _print_forecast(job: Job, device: str, as_json: bool) -> None:
@@ -392,6 +388,7 @@ def _print_forecast(job: Job, device: str, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point of the `dataprep` command."""
+    prepare_streams()
     app()
 
 

@@ -25,7 +25,10 @@ from dataprep.summary import Summary
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="cyan")
+        seconds = task.finished_time or task.elapsed or 0
+        over_all = task.completed / seconds if task.completed and seconds else None
+        speed = over_all if task.finished else task.speed or over_all
+        return Text(f"{speed:.1f}/s" if speed else "", style="cyan")
 
 
 class TerminalObserver(Observer):
@@ -96,7 +99,8 @@ def summary_table(summary: Summary, stages: list[StageReport]) -> Table:
     for code, count in summary.dropped.items():
         table.add_row("left out", f"{count}  {code}")
     for path, reason in summary.quarantined_files[:20]:
-        table.add_row("[yellow]quarantined[/yellow]", f"{path}: {reason}")
+        # As Text: a name may hold what Rich would take for its own markup or for an emoji.
+        table.add_row("[yellow]quarantined[/yellow]", Text(f"{path}: {reason}"))
     if len(summary.quarantined_files) > 20:
         table.add_row("", f"... and {len(summary.quarantined_files) - 20} more, all in the report")
     if summary.buckets:

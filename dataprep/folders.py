@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dataprep.errors import DiskError, InputError
-from dataprep.store import disk_faults
+from dataprep.store import disk_faults, sweep
 
 SUFFIX = "-prepared"
 STATE_FOLDER = ".dataprep"
@@ -63,17 +63,21 @@ def check_prepared(directory: Path) -> Path:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold OUT for one run.
+    """Hold OUT for one run, and take away the unfinished files of runs that were killed.
 
     Raises:
-        InputError: another run holds it.
+        InputError: another run holds it, or no folder can have this name.
         DiskError: OUT cannot be created or written.
     """
     from filelock import FileLock, Timeout
 
     state = out / STATE_FOLDER
+    try:
+        with disk_faults(out):
+            state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file in the way, a name this system does not take
+        raise InputError(f"{out}: cannot be made: {error.strerror}; choose another --out") from error
     with disk_faults(out):
-        state.mkdir(parents=True, exist_ok=True)
         if not os.access(state, os.W_OK):
             raise DiskError(f"{out}: cannot be written; mend its permissions or choose another --out")
     lock = FileLock(state / "lock")
@@ -82,6 +86,7 @@ def locked(out: Path) -> Iterator[None]:
     except Timeout as error:
         raise InputError(f"{out}: another dataprep is working in this folder; wait for it to end") from error
     try:
+        sweep(out)
         yield
     finally:
         lock.release()

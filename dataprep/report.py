@@ -11,15 +11,19 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dataprep.errors import RowError
+from dataprep.errors import InputError, RowError
+from dataprep.export.kohya_reader import describe, read_folder
 from dataprep.folders import STATE_FOLDER
 from dataprep.manifest import ACTIVE
 from dataprep.run import Job, read_manifest
+from dataprep.settings import PROJECT_FILE
+from dataprep.stages.scan import CAPTION_SUFFIXES
 from dataprep.store import write_bytes
 from dataprep.summary import Summary, summarize
+from dataprep.walk import walk
 
 _THUMBNAIL_PX = 176
 _PICTURES_SHOWN = 300
@@ -86,9 +90,11 @@ def _page(directory: Path, rows: list[dict[str, Any]], summary: Summary, metadat
         twins=_twins(directory, rows),
         buckets=_bucket_bars(kept),
         losses=[*_loss_bars(kept), *_loss_bars(kept, "kohya_crop_loss", "by kohya's own list: ")],
+        kohya=_seen_by_kohya(directory),
         tags=_tag_bars(kept),
         files=train[:_FILES_LISTED],
         files_more=max(0, len(train) - _FILES_LISTED),
+        companions=_companions(directory, {row["path"] for row in train})[:_FILES_LISTED],
         log=_training_log(directory),
         samples=[
             _file_picture(path) for path in sorted((directory / "model" / "samples").glob("*.png"))[-24:]
@@ -153,6 +159,36 @@ def _twins(directory: Path, rows: list[dict[str, Any]]) -> list[tuple[Picture, l
 
 def _raw_folder(directory: Path) -> Path | None:
     return Job.load(directory).raw if (directory / STATE_FOLDER / "run.json").is_file() else None
+
+
+def _companions(directory: Path, pictures: set[str]) -> list[tuple[str, str]]:
+    """Files of the raw folder that are no rows of their own, as (name, what it is): captions, settings."""
+    raw = _raw_folder(directory)
+    if raw is None or not raw.is_dir():
+        return []
+    owners = pictures | {str(PurePosixPath(name).with_suffix("")) for name in pictures}
+    found = []
+    for name in (item.name for item in walk(raw)):
+        path = PurePosixPath(name)
+        if name == PROJECT_FILE:
+            found.append((name, "settings"))
+        elif (
+            name not in pictures
+            and path.suffix.lower() in CAPTION_SUFFIXES
+            and str(path.with_suffix("")) in owners
+        ):
+            found.append((name, "a caption, read with the picture of its name"))
+    return found
+
+
+def _seen_by_kohya(directory: Path) -> str:
+    """What sd-scripts makes of the folder as it is, "" where it is not exported or cannot be read."""
+    if not (directory / "dataset.toml").is_file():
+        return ""
+    try:
+        return describe(read_folder(directory))
+    except InputError as error:
+        return str(error)
 
 
 def _thumbnail(path: Path) -> str:

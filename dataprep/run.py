@@ -97,6 +97,17 @@ class Outcome:
     seconds: float
     messages: list[str] = field(default_factory=list)  # for people: warnings, what sd-scripts will see
 
+    def as_dict(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """For JSON, with a summary of the table."""
+        return {
+            "version": __version__,
+            "out": str(self.out),
+            "seconds": round(self.seconds, 3),
+            "stages": [vars(stage) for stage in self.stages],
+            "summary": summary,
+            "messages": self.messages,
+        }
+
 
 @dataclass
 class Planned:

@@ -27,7 +27,7 @@ PROJECT_FILE = "dataprep.toml"
 M = TypeVar("M", bound=BaseModel)
 
 
-class Project(BaseModel, frozen=True, extra="forbid"):
+class Project(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True):
     """Settings of the whole data set; a stage that has a field of the same name is given the value."""
 
     trigger: Annotated[
@@ -74,6 +74,7 @@ class Settings:
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origin: str = "settings"
     base_folder: Path = field(default_factory=Path)  # relative folders in settings start here
+    told: Mapping[str, str] = field(default_factory=dict)  # "stage.setting" -> the flag that gave it
 
     def reg_folder(self) -> Path | None:
         """The class-image folder, or None. Raises ConfigError if it is named but not there."""
@@ -81,9 +82,8 @@ class Settings:
             return None
         folder = (self.base_folder / self.project.reg).resolve()
         if not folder.is_dir():
-            raise ConfigError(
-                f"{self.origin}: reg: {folder} is not a folder; paths are relative to {self.base_folder}"
-            )
+            start = "" if Path(self.project.reg).is_absolute() else f"; it starts at {self.base_folder}"
+            raise ConfigError(f"{self.told.get('reg', self.origin)}: reg: {folder} is not a folder{start}")
         return folder
 
 
@@ -100,7 +100,8 @@ def load_settings(
         raw: the raw folder.
         config: a project file named by the user, must exist.
         flags: project settings from the command line; None means not given.
-        overrides: texts `stage.setting=value` or `setting=value`, value as in TOML or a bare word.
+        overrides: texts `stage.setting=value` or `setting=value`, value as in TOML or a bare word; a setting
+            that is a table takes `stage.setting.entry=value`.
         stages: the stage classes whose sections are allowed.
     Raises:
         ConfigError: unreadable file, unknown or out-of-range setting (named with its rule and range).
@@ -114,18 +115,19 @@ def load_settings(
     sections = {key: dict(value) for key, value in document.items() if isinstance(value, dict)}
     project = {key: value for key, value in document.items() if not isinstance(value, dict)}
     base_folder = path.parent.resolve()
+    told: dict[str, str] = {}
     for text in overrides:
-        stage_name, setting, value = _override(text)
-        (sections.setdefault(stage_name, {}) if stage_name else project)[setting] = value
+        name, value = _override(text)
+        _put(project, sections, name, value)
+        told[".".join(name[:2])] = "--set"
     for key, value in flags.items():
         if value is not None:
             project[key] = value
+            told[key] = f"--{key.replace('_', '-')}"
             if key == "reg" and value != GENERATE:  # a path on the command line starts where the user stands
                 project[key] = str(Path(value).resolve())
-    for name in sections:
-        if name not in names:
-            raise ConfigError(f"{origin}: [{name}]: there is no such stage{_closest(name, [*names])}")
-    return Settings(_validate(Project, project, origin, ""), sections, origin, base_folder)
+    _check_names(project, sections, [*names], origin, told)
+    return Settings(_validate(Project, project, origin, told, ""), sections, origin, base_folder, told)
 
 
 def build_stages(
@@ -145,7 +147,7 @@ def build_stages(
     for stage in stages:
         values = {key: value for key, value in shared.items() if key in stage.model_fields}
         values |= settings.sections.get(stage.name, {})
-        built.append(_validate(stage, values, settings.origin, f"{stage.name}."))
+        built.append(_validate(stage, values, settings.origin, settings.told, f"{stage.name}."))
     return tuple(built)
 
 
@@ -160,16 +162,43 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def _override(text: str) -> tuple[str, str, Any]:
+def _override(text: str) -> tuple[list[str], Any]:
+    """The setting's name in parts (setting; stage, setting; stage, setting, entry) and its value."""
     name, sign, raw = text.partition("=")
-    if not sign or not name.strip():
+    parts = [part.strip() for part in name.split(".", 2)]
+    if not sign or not all(parts):
         raise ConfigError(f"--set {text}: wanted stage.setting=value, such as dedup.max_distance=6")
-    stage_name, _, setting = name.strip().rpartition(".")
     try:
         value = tomllib.loads(f"value = {raw.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()  # a bare word is a string
-    return stage_name, setting, value
+    return parts, value
+
+
+def _put(project: dict[str, Any], sections: dict[str, dict[str, Any]], name: list[str], value: Any) -> None:  # noqa: ANN401 - any TOML value
+    *tables, setting = name
+    place = sections.setdefault(tables[0], {}) if tables else project
+    if len(tables) == 2:
+        inner = place.get(tables[1], {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {'.'.join(name)}: {'.'.join(tables)} is {inner!r} and has no entries")
+        place[tables[1]] = place = dict(inner)
+    place[setting] = value
+
+
+def _check_names(
+    project: Iterable[str], sections: Iterable[str], stages: list[str], origin: str, told: Mapping[str, str]
+) -> None:
+    for name in sections:
+        if name not in stages:
+            where = next((flag for key, flag in told.items() if key.startswith(f"{name}.")), origin)
+            raise ConfigError(f"{where}: [{name}]: there is no such stage{_closest(name, stages)}")
+    for name in project:
+        if name in stages and name not in Project.model_fields:
+            raise ConfigError(
+                f"{told.get(name, origin)}: {name}: this is a stage; wanted is one of its settings: "
+                f"`dataprep explain {name}` lists them"
+            )
 
 
 def _closest(name: str, names: list[str]) -> str:
@@ -177,18 +206,27 @@ def _closest(name: str, names: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(names))}"
 
 
-def _validate(model: type[M], values: Mapping[str, Any], origin: str, prefix: str) -> M:
+def _validate(
+    model: type[M], values: Mapping[str, Any], origin: str, told: Mapping[str, str], prefix: str
+) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(model, e, origin, prefix) for e in error.errors())) from error
+        lines = [_explain(model, e, origin, told, prefix) for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
 
 
-def _explain(model: type[BaseModel], error: Any, origin: str, prefix: str) -> str:  # noqa: ANN401 - pydantic's dict
+def _explain(
+    model: type[BaseModel],
+    error: Any,  # noqa: ANN401 - pydantic's dict
+    origin: str,
+    told: Mapping[str, str],
+    prefix: str,
+) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if not name:  # a rule about several settings together
         return f"{origin}: {prefix.rstrip('.')}: {error['msg'].removeprefix('Value error, ')}"
-    head = f"{origin}: {prefix}{name}"
+    head = f"{told.get(prefix + str(error['loc'][0]), origin)}: {prefix}{name}"
     if error["type"] == "extra_forbidden":
         return f"{head}: no such setting{_closest(name, list(model.model_fields))}"
     known = model.model_fields.get(str(error["loc"][0])) if error["loc"] else None

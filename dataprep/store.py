@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,25 @@ def disk_faults(path: Path) -> Iterator[None]:
             f"{path}: cannot write: {error.strerror}. Finished work is kept: free space or mend the "
             "permissions, then run the same command again"
         ) from error
+
+
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as write_whole names them
+
+
+def sweep(folder: Path) -> int:
+    """Take away the unfinished files that killed runs left; only while nobody writes. Returns how many.
+
+    Raises:
+        DiskError: one cannot be taken away.
+    """
+    count = 0
+    with disk_faults(folder):
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                if name.endswith(".tmp") and _UNFINISHED.fullmatch(name):
+                    (Path(parent) / name).unlink(missing_ok=True)
+                    count += 1
+    return count
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from dataprep.digest import digest, file_sha256
 from dataprep.manifest import BASE, BOX
@@ -123,3 +123,46 @@ def placed_table(rows: list[dict[str, Any]]) -> pa.Table:
 def as_table() -> Callable[[list[dict[str, Any]]], pa.Table]:
     """Rows as a manifest."""
     return placed_table
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Callable[..., Image.Image]:
+    """A function that draws a shaded face, as a photograph shows one, on blurred ground."""
+
+    def draw(size: tuple[int, int], middle: tuple[float, float], face: float) -> Image.Image:
+        colours = np.random.default_rng(0).integers(
+            60, 200, (size[1] // 40 + 2, size[0] // 40 + 2, 3), np.uint8
+        )
+        image = Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC)
+        pen = ImageDraw.Draw(image)
+        for x, y, rx, ry, colour in _FACE:
+            left, top = middle[0] + (x - rx) * face, middle[1] + (y - ry) * face
+            pen.ellipse((left, top, left + 2 * rx * face, top + 2 * ry * face), fill=colour)
+        return image.filter(ImageFilter.GaussianBlur(0.018 * face))
+
+    return draw
+
+
+# Ellipses: middle and half axes in widths of a face, colour.
+_FACE = [
+    (0, 1.35, 0.95, 0.75, "#464b5a"),  # shoulders
+    (0, 0.6, 0.2, 0.3, "#b4876e"),  # neck
+    (0, -0.12, 0.58, 0.72, "#322620"),  # hair
+    (0, 0.05, 0.46, 0.6, "#deb49b"),
+    (0, -0.2, 0.38, 0.25, "#ebc3aa"),  # light on the forehead
+    *(
+        (side * x, y, rx, ry, colour)
+        for side in (-1, 1)
+        for x, y, rx, ry, colour in (
+            (0.2, -0.06, 0.13, 0.07, "#966e5f"),
+            (0.2, -0.05, 0.085, 0.035, "#ebe6e1"),  # white of the eye
+            (0.2, -0.05, 0.04, 0.04, "#281c16"),
+            (0.2, -0.16, 0.13, 0.025, "#463228"),  # brow
+            (0.27, 0.2, 0.1, 0.09, "#e4aa94"),
+        )
+    ),
+    (0, 0.1, 0.05, 0.14, "#ecc6b0"),  # nose
+    (0, 0.22, 0.09, 0.03, "#a5735f"),
+    (0, 0.36, 0.15, 0.04, "#964b46"),  # mouth
+    (0, 0.43, 0.12, 0.02, "#be917d"),
+]

@@ -101,6 +101,23 @@ def test_a_run_accounts_for_every_file_and_says_what_comes_next(raw: Path) -> No
     assert "next:" in output
 
 
+def test_a_folder_without_a_picture_exits_with_2_and_says_where_to_look(raw: Path) -> None:
+    (raw / "a.png").unlink()
+    status, output = run_until_bucket(raw)
+    assert status == 2
+    assert "broken.jpg" in output
+    assert "no picture is left to train on" in output
+    assert "next:" not in output
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(raw: Path) -> None:
+    for wanted in ("gpu", "cuda:99"):
+        status, output = run_until_bucket(raw, "--device", wanted)
+        assert status == 2
+        assert f"error: --device {wanted}" in output
+        assert not (raw.parent / "raw-prepared").exists()
+
+
 def test_strict_exits_with_1_when_a_picture_is_quarantined(raw: Path) -> None:
     assert run_until_bucket(raw, "--strict")[0] == 1
 

@@ -70,6 +70,22 @@ def test_two_runs_in_one_folder_are_kept_apart(tmp_path: Path) -> None:
         pass
 
 
+def test_an_out_that_no_folder_can_have_is_the_users_mistake(raw: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"cannot be made: .*choose another --out"),
+        locked(raw / "a.png" / "x"),
+    ):
+        pass
+
+
+def test_the_next_run_takes_away_what_a_killed_one_left_unfinished(tmp_path: Path) -> None:
+    left = tmp_path / "img" / "5_sks" / ".a.npz.0123abcd.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"ha")
+    with locked(tmp_path):
+        assert not left.exists()
+
+
 def test_a_folder_that_was_not_prepared_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no manifest\.parquet"):
         check_prepared(tmp_path)

@@ -30,6 +30,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(home / "raw" / "b.png") as picture:
         picture.resize((150, 200)).save(home / "raw" / "b small.png")
     (home / "raw" / "notes.jpg").write_text("not a picture", encoding="utf-8")
+    (home / "raw" / "c.txt").write_text("red hair", encoding="utf-8")
+    (home / "raw" / "dataprep.toml").write_text("[dedup]\nmax_distance = 4\n", encoding="utf-8")
     flags = {"trigger": "sks", "models": "miniature"}
     run(Job(home / "raw", home / "out", flags=flags, until="bucket"), Observer(), threads=1)
     return home / "out"
@@ -42,8 +44,8 @@ def page_of(prepared: Path) -> str:
 def test_every_file_of_raw_stands_in_it(prepared: Path) -> None:
     page = page_of(prepared)
     assert "a&lt;script&gt;alert(1)&lt;&amp;&gt;.png" in page or "a&amp;b;.png" in page
-    for name in ("b.png", "b small.png", "c.png", "notes.jpg"):
-        assert name in page
+    for name in ("b.png", "b small.png", "c.png", "notes.jpg", "c.txt", "dataprep.toml"):
+        assert f"<td>{name}</td>" in page
 
 
 def test_a_file_name_cannot_put_markup_into_it(prepared: Path) -> None:
@@ -70,3 +72,15 @@ def test_the_loss_curve_appears_once_something_was_trained(prepared: Path) -> No
     assert points
     heights = [float(point.split(",")[1]) for point in points[1].split()]
     assert heights == sorted(heights)  # y grows downwards: the loss fell
+
+
+def test_what_sd_scripts_will_see_stands_in_it_or_why_it_cannot_read_the_folder(prepared: Path) -> None:
+    assert "sd-scripts will see: 3 training pictures" in page_of(prepared)
+    file = prepared / "dataset.toml"
+    whole = file.read_bytes()
+    file.write_text("no TOML", encoding="utf-8")
+    try:
+        page = page_of(prepared)
+    finally:
+        file.write_bytes(whole)
+    assert "dataset.toml" in page.split("What sd-scripts will see")[1].split("</p>")[0]

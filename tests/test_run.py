@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from dataprep import __version__
 from dataprep.decisions import append, decision
 from dataprep.errors import ModelError
 from dataprep.export.kohya_reader import differences, read_folder
@@ -109,6 +114,7 @@ def test_a_second_run_computes_nothing_and_writes_nothing(prepared: tuple[Job, O
     assert all(step.to_compute == 0 for step in forecast(job))
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_number_of_threads(
     prepared: tuple[Job, Outcome], tmp_path: Path
 ) -> None:
@@ -158,6 +164,27 @@ def test_tags_edited_in_a_caption_file_survive_another_threshold(copy: Job) -> N
     assert gone not in after
 
 
+@pytest.mark.parametrize("harm", ["gone", "one bit"])
+def test_lost_or_damaged_latents_in_the_store_are_encoded_again_alone(copy: Job, harm: str) -> None:
+    row = next(r for r in read_manifest(copy.out)[0].to_pylist() if r["latents_key"])
+    shipped = copy.out / row["latents_file"]
+    with np.load(shipped) as file:
+        before = file["latents"]
+    (blob,) = (copy.out / ".dataprep" / "blobs").rglob(f"{row['latents_key']}.npz")
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+    if harm == "gone":
+        blob.unlink()
+    shipped.unlink()
+    outcome = run(copy, Observer(), threads=2)
+    assert computed(outcome, "tag", "latents") == {"tag": 0, "latents": 1}
+    assert any("made anew" in message for message in outcome.messages)
+    with np.load(shipped) as file:
+        assert np.allclose(file["latents"], before, atol=1e-5)
+    assert differences(read_folder(copy.out), outcome.table) == []
+
+
 def test_a_picture_left_out_by_hand_stays_out(copy: Job) -> None:
     row = next(r for r in read_manifest(copy.out)[0].to_pylist() if r["path"] == "raw03.png")
     append(copy.out, [decision((row["sha256"], ""), "page", state="drop")])
@@ -183,11 +210,71 @@ def test_the_manifest_names_settings_models_and_version(prepared: tuple[Job, Out
     assert set(metadata["stage_keys"]) >= {"scan", "prune", "export"}
 
 
-def test_every_caption_file_can_be_rebuilt_from_the_manifest(prepared: tuple[Job, Outcome]) -> None:
+TOLD = [
+    "image_file",
+    "caption_file",
+    "latents_file",
+    "caption",
+    "bucket_width",
+    "bucket_height",
+    "repeats",
+    "role",
+]
+
+
+def read_with(reader: str, path: Path) -> list[tuple[Any, ...]]:
+    """The cells TOLD of every file that is in the folder, as another program reads them."""
+    if reader == "pyarrow":
+        rows = pq.read_table(path, columns=TOLD).to_pylist()
+        return [tuple(row.values()) for row in rows if row["image_file"] is not None]
+    program = pytest.importorskip(reader)
+    if reader == "duckdb":
+        query = f"select {', '.join(TOLD)} from read_parquet(?) where image_file is not null"
+        return program.execute(query, [str(path)]).fetchall()
+    if reader == "polars":
+        return program.read_parquet(path).drop_nulls("image_file").select(TOLD).rows()
+    frame = program.read_parquet(path).dropna(subset="image_file")[TOLD]
+    return list(frame.astype(object).itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("reader", ["pyarrow", "pandas", "polars", "duckdb"])
+def test_every_file_caption_bucket_and_repeat_can_be_rebuilt_from_the_manifest_alone(
+    prepared: tuple[Job, Outcome], reader: str
+) -> None:
     out = prepared[0].out
-    rows = pq.read_table(out / "manifest.parquet").to_pylist()
-    written = {path.relative_to(out).as_posix(): path.read_text("utf-8") for path in out.glob("*/*/*.txt")}
-    assert {row["caption_file"]: row["caption"] + "\n" for row in rows if row["caption_file"]} == written
+    texts, sizes, caches, subsets = {}, {}, set(), set()
+    for image, text, latents, caption, width, height, repeats, role in read_with(
+        reader, out / "manifest.parquet"
+    ):
+        texts[text] = caption + "\n"
+        sizes[image] = (width, height)
+        caches.add(latents)
+        subsets.add((image.rpartition("/")[0], repeats, role == "reg"))
+    there = {path.relative_to(out).as_posix(): path for path in out.glob("[!.]*/*/*")}
+    assert set(there) == {*texts, *sizes, *caches}
+    assert {name: path.read_text("utf-8") for name, path in there.items() if name in texts} == texts
+    for name, size in sizes.items():
+        with Image.open(there[name]) as picture:
+            assert picture.size == size
+    (dataset,) = tomllib.loads((out / "dataset.toml").read_text("utf-8"))["datasets"]
+    told = {(s["image_dir"], s["num_repeats"], s.get("is_reg", False)) for s in dataset["subsets"]}
+    assert told == {((out / folder).as_posix(), int(n), reg) for folder, n, reg in subsets}
+
+
+def test_other_programs_find_settings_models_and_hashes_in_the_manifests_metadata(
+    prepared: tuple[Job, Outcome],
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = prepared[0].out / "manifest.parquet"
+    query = "select value from parquet_kv_metadata(?) where key = 'dataprep'"
+    ((value,),) = duckdb.execute(query, [str(path)]).fetchall()
+    told = json.loads(value)
+    assert told == read_manifest(prepared[0].out)[1]
+    assert told["version"] == __version__
+    assert told["settings"]["latents"]["precision"] == "auto"
+    assert set(told["settings"]) - {"project"} == set(told["stage_keys"])
+    for model in ("tagger", "clip", "vae"):
+        assert {"name", "path", "revision", "sha256"} == set(told["models"][model])
 
 
 def test_a_model_that_cannot_be_found_says_what_was_tried_and_what_would_work(

@@ -75,6 +75,8 @@ def test_a_bare_word_in_set_is_a_string(tmp_path: Path) -> None:
         ("purpose = 'cat'\n", ["purpose", "character", "style"]),
         ("trigger = \n", ["dataprep.toml", "not valid TOML"]),
         ("resolution = 100\n", ["resolution", "multiple of 8"]),
+        ("trigger = '  '\n", ["trigger", "at least 1 character"]),
+        ("sift = 3\n", ["sift", "is a stage", "dataprep explain sift"]),
     ],
 )
 def test_a_mistake_is_named_with_its_rule(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -83,6 +85,30 @@ def test_a_mistake_is_named_with_its_rule(tmp_path: Path, text: str, words: list
         sift(tmp_path)
     for word in [*words, "dataprep.toml"]:
         assert word in str(caught.value)
+
+
+def test_blanks_around_a_word_are_no_part_of_it(tmp_path: Path) -> None:
+    assert sift(tmp_path, trigger=" sks ").trigger == "sks"
+
+
+def test_a_mistake_on_the_command_line_is_not_laid_to_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "[sift]\nmax_distance = 7\n")
+    with pytest.raises(ConfigError, match=r"^--set: sift\.max_distance: 99"):
+        sift(tmp_path, "sift.max_distance=99")
+    with pytest.raises(ConfigError, match=r"^--set: sift: this is a stage"):
+        sift(tmp_path, "sift=9")
+    with pytest.raises(ConfigError, match=r"^--set: \[sieve\]: there is no such stage"):
+        sift(tmp_path, "sieve.max_distance=9")
+    with pytest.raises(ConfigError, match=r"^--purpose: purpose: 'cat'"):
+        sift(tmp_path, purpose="cat")
+
+
+def test_one_entry_of_a_setting_that_is_a_table_can_be_set(tmp_path: Path) -> None:
+    write(tmp_path, "[sift.train]\nepochs = 3\nrate = 1\n")
+    settings = load_settings(tmp_path, None, {}, ["sift.train.rate=2", "sift.other.deep.name=4"], STAGES)
+    assert settings.sections["sift"] == {"train": {"epochs": 3, "rate": 2}, "other": {"deep.name": 4}}
+    with pytest.raises(ConfigError, match=r"sift\.max_distance is 4 and has no entries"):
+        load_settings(tmp_path, None, {}, ["sift.max_distance=4", "sift.max_distance.x=1"], STAGES)
 
 
 def test_set_without_a_value_says_the_form(tmp_path: Path) -> None:

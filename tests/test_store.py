@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from dataprep.errors import DiskError
-from dataprep.store import Blobs, Results, write_bytes, write_whole
+from dataprep.store import Blobs, Results, sweep, write_bytes, write_whole
 
 SCHEMA = pa.schema([("value", pa.int64())])
 
@@ -46,6 +46,28 @@ def test_a_write_that_breaks_leaves_the_old_file(tmp_path: Path) -> None:
         write_whole(path, half)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_write_left_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    names: list[str] = []
+
+    def half(temporary: Path) -> None:
+        names.append(temporary.name)
+        raise Killed
+
+    with pytest.raises(Killed):
+        write_whole(tmp_path / "sub" / "a.npz", half)
+    left = tmp_path / "sub" / names[0]  # a kill leaves it there
+    left.write_bytes(b"ha")
+    kept = [tmp_path / name for name in ("a.tmp", ".b.png.tmp", "c.00000000.tmp", ".d.00000000.txt")]
+    for path in kept:
+        path.write_bytes(b"the user's")
+    assert sweep(tmp_path) == 1
+    assert not left.exists()
+    assert all(path.is_file() for path in kept)
 
 
 def test_a_full_disk_says_what_to_do_and_leaves_the_old_file(tmp_path: Path) -> None:

@@ -145,9 +145,10 @@ say and draw nonsense. They are here so that the whole chain, from a raw folder 
 and is measured without a network or a GPU; the files have the same formats as the real models, and the
 same code loads them.
 
-Everything was made by `python models/miniature/make.py` from nothing but its own drawings (`world.py`):
-no foreign data or weights. Seeds are fixed. The numbers below are measured by `make.py card` on drawings
-that no model was trained on.
+Everything was made by `python models/miniature/make.py STEP`, once for each of vae, decoder, base, tagger,
+clip, judge and card, in this order, from nothing but its own drawings (`world.py`): no foreign data or
+weights. Seeds are fixed. The numbers below are measured by `make.py card` on drawings that no model was
+trained on.
 
 Trained on two CPU cores: VAE 2,500 steps (of a schedule of 3,000) in 25 minutes and its decoder alone 900
 more, U-Net and text encoder 2,900 steps (1,700 of them at half size) in 40 minutes, tagger 1,500, judge 350,

@@ -25,7 +25,7 @@ def make(step: str, scratch: Path, steps: int | None) -> None:
     if step == "vae":
         from models.miniature.vae import train_vae
 
-        train_vae(HERE / "base" / "vae", scratch, steps or 3000)
+        train_vae(HERE / "base" / "vae", scratch, steps or 2500)
     elif step == "decoder":
         from models.miniature.vae import train_decoder
 

@@ -17,6 +17,7 @@ SIDE, CROP, BATCH = 256, 128, 8
 PICTURES, HELD_OUT = 2400, 96
 SEED_TRAIN, SEED_HELD_OUT = 1_000, 2_000
 # Latents nearer to a unit normal are easier to learn from; more than this costs visible sharpness.
+SCHEDULE = 3000  # steps of the cosine; the training stops before its end
 KL_WEIGHT = 5e-5
 DECODER_BATCH = 8
 
@@ -79,7 +80,7 @@ def train_vae(folder: Path, scratch: Path, steps: int) -> None:
     optimiser = torch.optim.AdamW(vae.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     average, log = Average(vae, 0.995), Log("vae", 100)
     for step in range(steps):
-        set_rate(optimiser, cosine(step, steps, 2e-3, 100))
+        set_rate(optimiser, cosine(step, max(steps, SCHEDULE), 2e-3, 100))
         loss = loss_of(vae, crops(pictures, rng))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)

@@ -55,6 +55,7 @@ def pictures(count: int) -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_a_picture_gives_the_same_sentence_in_any_batch(captioner: Captioner) -> None:
     prepared = [captioner.prepare(image) for image in pictures(3)]
     together = captioner.sentences(prepared)

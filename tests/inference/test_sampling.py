@@ -30,6 +30,7 @@ def test_wrong_options_are_named(line: str) -> None:
         parse_prompt(line)
 
 
+@pytest.mark.slow
 # diffusers' own samplers stumble over numpy 2 here.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "euler_a", "dpm++_2m"])
@@ -73,6 +74,7 @@ def test_drawing_equals_the_diffusers_pipeline(base: Base) -> None:
     assert np.abs(np.asarray(found) / 255 - wanted).max() < 0.01
 
 
+@pytest.mark.slow
 def test_a_lora_file_changes_the_picture_and_leaves_the_model(base: Base, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

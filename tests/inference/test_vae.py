@@ -128,6 +128,7 @@ def test_memory_that_does_not_hold_a_batch_is_asked_for_less(monkeypatch: pytest
     assert relative(vae.encode(images), whole) < 1e-5
 
 
+@pytest.mark.slow
 def test_long_sides_are_encoded_in_tiles_that_hardly_show() -> None:
     image = np.repeat(np.repeat(noise(4, 8), 16, axis=0), 16, axis=1)  # 64 x 128, blocks of 16
     whole, tiled = Vae(tiny).encode([image]), Vae(tiny, tile_px=64).encode([image])

@@ -79,6 +79,7 @@ def test_diffusers_own_file_is_read_without_its_configuration(tmp_path: Path) ->
     assert np.allclose(encode(loaded), encode(model), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_folder_is_read_of_a_vae_or_of_a_whole_model(tmp_path: Path) -> None:
     model = tiny()
     model.save_pretrained(tmp_path / "vae")
