@@ -21,7 +21,7 @@ test: check
 	$(BIN)/python -m pytest --cov=dataprep --cov-report=term:skip-covered
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -m "not slow" -x
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" -x
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -33,6 +33,7 @@ def test_cut_outs_of_any_shape_and_size_are_found_and_nothing_else(originals: li
     assert len(found) >= 0.6 * len(originals)
 
 
+@pytest.mark.slow
 def test_cut_outs_of_text_pages_are_found_and_other_pages_of_the_layout_are_not() -> None:
     pages = [p.image for p in corpus(30, 9) if p.kind == "page" and p.edit in ("original", "sibling")]
     parts = [cut(page, 0.15, 0.1, 0.95, 0.75) for page in pages]

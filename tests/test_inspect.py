@@ -198,6 +198,7 @@ def test_settings_of_a_dataset_config_are_told_too(tmp_path: Path) -> None:
     assert "keep_tokens" in text
 
 
+@pytest.mark.slow
 def test_megabytes_of_metadata_are_told_in_a_page(tmp_path: Path) -> None:
     many = {f"key{i}": "x" * 50 for i in range(50_000)} | {"ss_tag_frequency": "[" * 21_000_000}
     save_file(lora(), tmp_path / "a.safetensors", many)

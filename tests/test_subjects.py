@@ -53,6 +53,7 @@ def test_a_standing_person_is_found() -> None:
     assert body.bottom > 320
 
 
+@pytest.mark.slow
 def test_pictures_without_people_have_none_at_any_size() -> None:
     find = people_finder()
     for size in ((1, 1), (64, 128), (65, 129), (20, 900), (300, 300)):

@@ -104,6 +104,7 @@ def test_another_detector_makes_other_keys_only_where_it_is_used(monkeypatch: py
     assert [stage.key() == key for stage, key in zip(stages, before, strict=True)] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_drawn_figures_are_cut_as_without_the_detectors(
     context: Context, placed_row: Callable[..., dict[str, Any]], as_table: Rows
 ) -> None:

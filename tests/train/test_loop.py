@@ -125,6 +125,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(prepared: Path) -> No
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings_by_name_and_allows_harmless_ones(prepared: Path) -> None:
     run(prepared)
     with pytest.raises(ConfigError, match=r"rank \(was 2, is 4\)"):
