@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ _FROM_FOLDER = """train_data_dir reg_data_dir dataset_config in_json resolution 
 min_bucket_reso max_bucket_reso bucket_reso_steps bucket_no_upscale caption_extension cache_latents
 cache_latents_to_disk cache_info dataset_repeats skip_cache_check vae_batch_size resize_interpolation"""
 FROM_FOLDER = frozenset(_FROM_FOLDER.split())
+FROM_THE_FOLDER = "decided by the prepared folder"  # how the line begins that names these
 # Answered by this program: the family is read from the model, kernels are chosen, output has one place.
 _OURS = """v2 sdxl output_dir logging_dir log_with log_prefix xformers sdpa mem_eff_attn
 max_data_loader_n_workers persistent_data_loader_workers lowram highvram no_half_vae save_model_as
@@ -163,8 +165,30 @@ def is_theirs(table: Mapping[str, Any]) -> bool:
     """Whether a training file speaks sd-scripts' names: one that only it has is enough."""
     from dataprep.train.config import TrainConfig  # the one list of our names
 
-    theirs = set(RENAMED) | FROM_FOLDER | OURS | set(_SPECIAL) | {"learning_rate"}
-    return bool(set(_flatten(table)) & (theirs - set(TrainConfig.model_fields)))
+    return bool(set(_flatten(table)) & (_their_names() - set(TrainConfig.model_fields)))
+
+
+def misspelt(names: Iterable[str]) -> str | None:
+    """What is wrong with the first name that is no setting, but nearly one; None where there is no such name.
+
+    sd-scripts has more settings than are known here, so a name unlike all of these may be right.
+    """
+    known = known_names()
+    for name in names:
+        if name not in known and (near := get_close_matches(name, sorted(known), 1, 0.8)):
+            return f"unknown setting {name}; did you mean {near[0]}?"
+    return None
+
+
+def known_names() -> set[str]:
+    """Every setting that a training file may hold and that means something here."""
+    from dataprep.train.config import TrainConfig  # the one list of our names
+
+    return _their_names() | set(TrainConfig.model_fields)
+
+
+def _their_names() -> set[str]:
+    return set(RENAMED) | FROM_FOLDER | OURS | set(_SPECIAL) | {"learning_rate"}
 
 
 def with_their_defaults(ours: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -243,9 +267,7 @@ def _arguments(optimizer: str, args: Mapping[str, Any], notes: list[str]) -> dic
 
 def _taken_over(flat: Mapping[str, Any]) -> list[str]:
     folder = sorted(FROM_FOLDER & set(flat))
-    return (
-        [f"decided by the prepared folder, not by the sd-scripts file: {', '.join(folder)}"] if folder else []
-    )
+    return [f"{FROM_THE_FOLDER}, not by the sd-scripts file: {', '.join(folder)}"] if folder else []
 
 
 def _network_module(value: str, ours: dict[str, Any], notes: list[str]) -> None:

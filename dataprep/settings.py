@@ -231,6 +231,8 @@ def _explain(
         return f"{head}: no such setting{_closest(name, list(model.model_fields))}"
     known = model.model_fields.get(str(error["loc"][0])) if error["loc"] else None
     meaning = f" ({describe(known)})" if known is not None else ""
+    if isinstance(error["input"], Mapping):  # a rule about what is in it: the message names that
+        return f"{head}: {error['msg'].removeprefix('Value error, ')}{meaning}"
     return f"{head}: {error['input']!r}: {error['msg'].lower()}{meaning}"
 
 

@@ -222,3 +222,10 @@ def test_flags_may_be_sd_scripts_names_and_win_over_the_file(tmp_path: Path) -> 
     assert load(tmp_path, text, "network_dim=2")[0].rank == 2
     assert load(tmp_path, text, "max_train_epochs=3")[0].steps is None
     assert load(tmp_path, "max_train_epochs = 3", "steps=5")[0].steps == 5
+
+
+def test_the_prepared_folders_own_file_is_read_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "train.toml").write_text('network_dim = 8\nresolution = "512,512"\n', "utf-8")
+    assert any("decided by the prepared folder" in note for note in load_config(tmp_path / "train.toml")[1])
+    (tmp_path / "manifest.parquet").write_bytes(b"")
+    assert not any("decided by the prepared folder" in n for n in load_config(tmp_path / "train.toml")[1])

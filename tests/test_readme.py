@@ -49,3 +49,9 @@ def test_the_readmes_settings_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", re.findall(r"^- `([\w/.]+\.md)`", README, re.MULTILINE))
 def test_the_files_that_the_readme_points_to_exist(path: str) -> None:
     assert (ROOT / path).is_file()
+
+
+def test_every_room_stands_on_the_houses_map() -> None:
+    house = (ROOT / "dataprep" / "README.md").read_text(encoding="utf-8")
+    rooms = [path.name for path in (ROOT / "dataprep").glob("*.py") if path.name != "__init__.py"]
+    assert [room for room in rooms if not re.search(rf"\b{re.escape(room)}", house)] == []

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from dataprep.errors import ConfigError
 from dataprep.export import kohya
 from dataprep.export.kohya_rules import Family, array_names
 from dataprep.export.names import safe_name
@@ -53,6 +54,24 @@ class Export(Stage):
         Mapping[str, bool | int | float | str],
         Field(description="settings of train.toml that win over the preset's, in sd-scripts' names"),
     ] = {}
+
+    @field_validator("train")
+    @classmethod
+    def _trainable(
+        cls, train: Mapping[str, bool | int | float | str]
+    ) -> Mapping[str, bool | int | float | str]:
+        """Refuse now what training would refuse later."""
+        from dataprep.kohya_args import known_names, misspelt
+        from dataprep.train.config import load_config
+
+        if wrong := misspelt(train):
+            raise ValueError(wrong)
+        try:
+            load_config(None, {name: train[name] for name in train if name in known_names()})
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("train settings: ")) from error
+        return train
+
     ascii_names: Annotated[bool, Field(description="names of files and folders in ASCII only")] = False
 
     def open(self, context: Context) -> TableFunction:

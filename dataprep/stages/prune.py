@@ -87,9 +87,13 @@ class Prune(Stage):
         Field(description="tags that no caption gets, * and ? are wildcards; added to the built-in"),
     ] = ()
     reg_captions: Annotated[
-        Literal["tags", "class"],
-        Field(description="captions of class images: class word and tags, or class word alone"),
-    ] = "tags"
+        Literal["matched", "tags", "class"],
+        Field(
+            description="captions of class images. matched: class word and tags, but of no sort that the "
+            "trigger took over (where it absorbed pink hair, no hair colour), lest captions without such a "
+            "tag mean the subject; tags: all of them; class: the class word alone"
+        ),
+    ] = "matched"
     max_tokens: Annotated[
         Literal[75, 150, 225], Field(description="token budget of a caption; longer ones are reported")
     ] = 75

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dataprep.errors import ConfigError
-from dataprep.kohya_args import is_theirs, translate, with_their_defaults
+from dataprep.kohya_args import FROM_THE_FOLDER, is_theirs, translate, with_their_defaults
 from dataprep.lora_names import block_values
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -251,6 +251,10 @@ def load_config(
     """
     raw = _read_toml(path) if path is not None else {}
     table, notes = translate(raw)
+    if path is not None and (path.parent / "manifest.parquet").is_file():
+        notes = [
+            note for note in notes if not note.startswith(FROM_THE_FOLDER)
+        ]  # it is the folder's own file
     if is_theirs(raw):
         table, more = with_their_defaults(table)
         notes += more

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -404,3 +405,18 @@ def test_an_edit_that_the_journal_holds_may_be_replaced_and_only_that_edit(
     export(context, as_table([row | {"folder": "3_sks girl"} for row in rows]))
     assert not (folder / "a.txt").exists()
     assert (folder / "bb.txt").read_text() == "sks girl, edited again since\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"network_dmi": 4}, "did you mean network_dim?"), ({"network_dim": 0}, "greater than or equal to 1")],
+)
+def test_training_settings_that_training_would_refuse_are_refused_before_any_work(
+    wrong: dict[str, int], said: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Export(train=wrong)
+
+
+def test_training_settings_that_only_sd_scripts_knows_are_passed_on() -> None:
+    assert Export(train={"dynamo_backend": "inductor"}).train == {"dynamo_backend": "inductor"}

@@ -197,9 +197,20 @@ def test_several_people_keep_what_may_be_anothers() -> None:
 
 def test_a_class_image_keeps_its_tags_and_never_has_the_trigger() -> None:
     pictures = [*a_set(), picture({**CONSTANT, "sks dress": 0.9}, role="reg", hand_added=["sks"])]
-    caption = captions(pictures)[12]
+    caption = captions(pictures, reg_captions="tags")[12]
     assert caption == "girl, 1girl, solo, pink hair, long hair"
     assert captions(pictures, reg_captions="class")[12] == "girl"
+
+
+def test_class_images_are_silent_about_what_the_trigger_absorbed_and_its_rivals() -> None:
+    girl = {"1girl": 0.9, "solo": 0.9, "blue hair": 0.9, "short hair": 0.9, "green eyes": 0.9, "smile": 0.9}
+    result = pruned([*a_set(), picture(girl, role="reg"), picture({**girl, "pink hair": 0.9}, role="reg")])
+    assert fates(result)["pink hair"] == fates(result)["long hair"] == "absorbed"
+    assert result["caption"][12].as_py() == "girl, 1girl, solo, green eyes, smile"
+    assert result["caption"][13].as_py() == "girl, 1girl, solo, green eyes, smile"
+    assert rules(result, 12)["blue hair"].startswith("matched")
+    kept = pruned([*a_set(), picture({**girl, "pink hair": 0.9}, role="reg")], absorbing=False)
+    assert "blue hair" in kept["caption"][12].as_py()
 
 
 def test_class_images_are_the_contrast() -> None:
