@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprep.errors import InputError
+from dataprep.export.receipt import retouched
 
 _COLUMNS = """id sha256 role state caption repeats folder bucket_width bucket_height box width height
 image_file caption_file latents_file latents_key"""
@@ -77,6 +78,7 @@ def read_latents(directory: Path, rows: list[dict[str, Any]], flip: bool) -> lis
     """
     wrong: dict[str, list[str]] = defaultdict(list)
     arrays = []
+    _refuse_retouched(directory, {row["image_file"] for row in rows})
     for row in rows:
         found, reason = _read_one(directory, row, flip)
         arrays.append(found)
@@ -89,6 +91,16 @@ def read_latents(directory: Path, rows: list[dict[str, Any]], flip: bool) -> lis
             f"Run `dataprep run RAW --out {directory}` again: it encodes only what changed"
         )
     return arrays
+
+
+def _refuse_retouched(directory: Path, pictures: set[str]) -> None:
+    changed = [file for file in retouched(directory) if file in pictures]
+    if changed:
+        raise InputError(
+            f"{directory}: {len(changed)} pictures were changed by hand since they were encoded: "
+            f"{', '.join(changed[:5])}. Edit the raw pictures instead, or delete these files, then "
+            f"`dataprep run RAW --out {directory}` again"
+        )
 
 
 def _read_one(directory: Path, row: dict[str, Any], flip: bool) -> tuple[Arrays, str | None]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from dataprep.checks import captions, folder, pictures, tags
 from dataprep.checks.finding import Finding, Prepared
 from dataprep.errors import ConfigError, InputError
+from dataprep.export.kohya_reader import describe
 
-__all__ = ["CHECKS", "CODES", "Finding", "check", "waived"]
+__all__ = ["CHECKS", "CODES", "Finding", "as_text", "check", "seen", "waived"]
 
 CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     folder.up_to_date,
@@ -56,6 +57,23 @@ def check(directory: Path, waive: frozenset[str] = frozenset()) -> list[Finding]
     prepared = Prepared.read(directory)
     found = [finding for one in CHECKS for finding in one(prepared) if finding.code not in waive]
     return sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity))
+
+
+def seen(directory: Path) -> str | None:
+    """What sd-scripts will see in a prepared folder, in a few lines; None where it sees no data set.
+
+    Raises:
+        InputError: not a prepared folder, or its manifest is damaged.
+    """
+    view = Prepared.read(directory).view
+    return None if isinstance(view, InputError) else describe(view)
+
+
+def as_text(findings: Sequence[Finding], told: str | None, left_out: Collection[str]) -> str:
+    """For people: what sd-scripts will see, the findings, and the codes that were left out."""
+    parts = [told or "", *(map(str, findings) if findings else ["no findings"])]
+    parts += [f"left out by you: {', '.join(sorted(left_out))}"] if left_out else []
+    return "\n\n".join(filter(None, parts))
 
 
 def waived(directory: Path) -> frozenset[str]:

@@ -83,7 +83,7 @@ def run(
         list[str] | None, typer.Option(metavar="TAG", help="The trigger takes this tag over.")
     ] = None,
     keep: Annotated[
-        list[str] | None, typer.Option(metavar="TAG", help="This tag is never absorbed or pruned.")
+        list[str] | None, typer.Option(metavar="TAG", help="Never absorbed, overlapped or blacklisted.")
     ] = None,
     caption: Annotated[
         str | None, typer.Option(help="A sentence for every picture: none, coca or endpoint.")
@@ -168,13 +168,12 @@ def check(
     from dataprep import check as gate
 
     left_out = frozenset(waive or ()) | gate.waived(directory)
-    findings = gate.check(directory, left_out)
+    findings, seen = gate.check(directory, left_out), gate.seen(directory)
     if as_json:
-        typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=1, ensure_ascii=False))
+        found = {"sd_scripts": seen, "findings": [finding.as_dict() for finding in findings]}
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
     else:
-        typer.echo("\n\n".join(str(finding) for finding in findings) or "no findings")
-        if left_out:
-            typer.echo(f"\nleft out by you: {', '.join(sorted(left_out))}")
+        typer.echo(gate.as_text(findings, seen, left_out))
     if any(finding.severity == "serious" for finding in findings):
         raise typer.Exit(1)
 
@@ -218,11 +217,12 @@ def push(
     yes: Annotated[bool, typer.Option("--yes", help="Upload; else only say what would be.")] = False,
 ) -> None:
     """Put the set on the Hugging Face Hub, private unless told; first only say what would be sent."""
-    from dataprep.export.push import plan_push
+    from dataprep.export.push import ask, plan_push
     from dataprep.export.push import push as upload
 
     plan = plan_push(directory, repo, public=public)
     typer.echo(str(plan))
+    typer.echo(ask(plan).there)
     typer.echo(upload(plan) if yes else "nothing was sent: this was a dry run; add --yes to upload")
 
 
@@ -364,10 +364,12 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> None:
         Console().print(summary_table(summary, outcome.stages))
         for line in outcome.messages:
             typer.echo(line)
-        typer.echo(f"done in {outcome.seconds:.1f} s: {outcome.out}")
+        typer.echo(outcome.ending)
     if not summary.kept:
         nothing = f"error: no picture is left to train on; {outcome.out / 'report.html'} says why of each"
         raise _ended(InputError.exit_status, nothing)
+    if outcome.wrong:
+        raise typer.Exit(1)
     if as_json:
         return
     typer.echo(

@@ -21,6 +21,7 @@ from dataprep.classes import GENERATE, class_folder, orders, provide
 from dataprep.digest import digest
 from dataprep.errors import ConfigError, InputError, StageError
 from dataprep.expand import expand
+from dataprep.export.agreement import check_agreement
 from dataprep.export.kohya_reader import describe, differences, read_folder
 from dataprep.folders import STATE_FOLDER, check_folders, locked
 from dataprep.inference.torch_compat import chosen_device
@@ -43,6 +44,7 @@ _LOG = logging.getLogger(__name__)
 MANIFEST = "manifest.parquet"
 METADATA_KEY = b"dataprep"
 _TABLE_RESULTS_KEPT = 4
+_WRONG = "WRONG: "  # begins every difference between the folder and the plan
 _DECODED_BYTES = 512 * 2**20
 
 
@@ -97,6 +99,21 @@ class Outcome:
     seconds: float
     messages: list[str] = field(default_factory=list)  # for people: warnings, what sd-scripts will see
 
+    @property
+    def wrong(self) -> list[str]:
+        """What sd-scripts would train otherwise than planned."""
+        return [message for message in self.messages if message.startswith(_WRONG)]
+
+    @property
+    def ending(self) -> str:
+        """The last word: done, or how much is not as planned."""
+        if not self.wrong:
+            return f"done in {self.seconds:.1f} s: {self.out}"
+        return (
+            f"not as planned: {len(self.wrong)} differences (WRONG, above) in {self.out}; "
+            f"`dataprep check {self.out}` says what to do"
+        )
+
     def as_dict(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """For JSON, with a summary of the table."""
         return {
@@ -147,6 +164,7 @@ def plan(job: Job, *, device: str = "cpu", threads: int = 1, dry_run: bool = Fal
         reg = folder if folder.is_dir() else None
     defaults = family(settings.project.models)
     built = build_stages(settings, STAGES, {"family": defaults.family, "resolution": defaults.resolution})
+    check_agreement(built)
     stages = Chain(built).until(job.until)
     _check_trigger(settings, stages)
     kinds = dict.fromkeys(kind for stage in stages for kind in _kinds(stage))
@@ -211,7 +229,7 @@ def _read_back(out: Path, table: pa.Table) -> list[str]:
     if not (out / "dataset.toml").is_file():
         return []
     view = read_folder(out)
-    return [describe(view), *(f"WRONG: {difference}" for difference in differences(view, table))]
+    return [describe(view), *(f"{_WRONG}{difference}" for difference in differences(view, table))]
 
 
 @contextmanager

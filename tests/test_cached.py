@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dataprep.digest import file_sha256
 from dataprep.errors import InputError
+from dataprep.export.receipt import SCHEMA, to_table, write_receipt
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Prepared
 
@@ -88,4 +90,16 @@ def test_a_folder_without_manifest_or_columns_is_refused(tmp_path: Path, prepare
     table = pq.read_table(prepared / "manifest.parquet")
     pq.write_table(table.drop_columns(["latents_key"]), prepared / "manifest.parquet")
     with pytest.raises(InputError, match="no column latents_key"):
+        Prepared(prepared, TrainConfig())
+
+
+def test_a_picture_changed_by_hand_is_not_trained_with_its_old_latents(prepared: Path) -> None:
+    picture = prepared / "img/2_sks girl/000.png"
+    entry = dict.fromkeys(SCHEMA.names) | {"file": "img/2_sks girl/000.png", "kind": "image"}
+    picture.write_bytes(b"as written")
+    entry |= {"sha256": file_sha256(picture), "bytes": 10, "mtime_ns": 0}
+    write_receipt(prepared, to_table([entry]))
+    Prepared(prepared, TrainConfig())
+    picture.write_bytes(b"as changed")
+    with pytest.raises(InputError, match=r"1 pictures were changed by hand.*000\.png.*delete these files"):
         Prepared(prepared, TrainConfig())

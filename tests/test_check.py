@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dataprep.check import CHECKS, CODES, Finding, check, waived
+from dataprep.check import CHECKS, CODES, Finding, check, seen, waived
 from dataprep.decisions import journal_file
 from dataprep.errors import ConfigError, InputError
 from dataprep.export.kohya import caption, config, dataset_toml
@@ -240,6 +241,29 @@ def test_captions_that_are_alike_are_grouped(prepared: Callable[..., Path], good
     assert (finding.severity, len(finding.images)) == ("warning", 6)
 
 
+def test_two_identical_captions_are_a_finding_and_two_similar_ones_are_not(
+    prepared: Callable[..., Path], good: list[Row]
+) -> None:
+    tags = ", ".join(f"thing {i}" for i in range(12))
+    good[4]["caption"], good[5]["caption"] = f"sks girl, {tags}", f"sks girl, {tags}, hat"
+    assert "captions-alike" not in codes(check(prepared(good)))
+    good[5]["caption"] = good[4]["caption"]
+    assert len(one(check(prepared(good)), "captions-alike").images) == 2
+
+
+def test_a_constant_that_prune_kept_as_not_the_subjects_is_reported(
+    prepared: Callable[..., Path], good: list[Row]
+) -> None:
+    for row in good[:16]:
+        row["caption"] += ", couch"
+        tag = {"tag": "couch", "score": 0.9, "source": "tagger", "category": "general", "fate": "kept"}
+        row["tags"] = [tag | {"rule": "kept: a background is no part of the character; in 16", "bound": 0.85}]
+    assert codes(check(prepared(good))) == ["constant-background"]
+    for row in good[:16]:
+        row["tags"][0]["bound"] = 0.3
+    assert "constant-background" not in codes(check(prepared(good)))
+
+
 def test_a_tag_in_nearly_every_caption_is_fused_and_the_exceptions_are_named(
     prepared: Callable[..., Path], good: list[Row]
 ) -> None:
@@ -334,7 +358,9 @@ def test_a_foreign_picture_and_a_missing_dataset_file_are_found(
     directory = prepared(good)
     source = directory / "img/1_sks girl/train00.png"
     source.with_name("stranger.png").write_bytes(source.read_bytes())
-    assert "img/1_sks girl/stranger.png" in one(check(directory), "trained-otherwise").images
+    found = one(check(directory), "trained-otherwise")
+    assert found.severity == "serious"
+    assert "img/1_sks girl/stranger.png" in found.images
     (directory / "dataset.toml").unlink()
     assert one(check(directory), "no-data-set").severity == "serious"
 
@@ -377,3 +403,47 @@ def test_waivers_stand_in_the_data_sets_settings_and_count_at_once(
     (raw / "dataprep.toml").write_text('waive = ["lone-buckets"]', encoding="utf-8")
     Job(raw, folder).save()
     assert waived(folder) == {"lone-buckets"}
+
+
+def other_repeats(directory: Path) -> None:
+    file = directory / "dataset.toml"
+    file.write_text(file.read_text().replace("num_repeats = 1", "num_repeats = 3"))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        other_repeats,
+        lambda directory: shutil.rmtree(directory / "reg"),
+        lambda directory: (directory / "reg/1_girl/reg03.png").unlink(),
+        lambda directory: (directory / "img/1_sks girl").rename(directory / "img/5_sks girl"),
+        lambda directory: Image.new("RGB", (128, 64)).save(directory / "reg/1_girl/z.png"),
+    ],
+)
+def test_any_difference_to_the_plan_is_serious(
+    prepared: Callable[..., Path], good: list[Row], harm: Callable[[Path], Any]
+) -> None:
+    directory = prepared(good)
+    harm(directory)
+    assert one(check(directory), "trained-otherwise").severity == "serious"
+    assert "trained-otherwise" not in codes(check(directory, frozenset({"trained-otherwise"})))
+
+
+def test_a_prepared_picture_changed_by_hand_is_serious_before_the_next_run(
+    prepared: Callable[..., Path], good: list[Row]
+) -> None:
+    directory = prepared(good)
+    picture = directory / "img/1_sks girl/train03.png"
+    Image.new("RGB", (128, 64), "red").save(picture)
+    found = one(check(directory), "picture-edited")
+    assert (found.severity, found.images) == ("serious", ("img/1_sks girl/train03.png",))
+    assert "latents do not belong" in found.title
+    picture.write_bytes(PICTURE)  # as it was, only later
+    assert check(directory) == []
+
+
+def test_what_sd_scripts_will_see_is_told(prepared: Callable[..., Path], good: list[Row]) -> None:
+    directory = prepared(good)
+    assert "sd-scripts will see: 16 training pictures" in (seen(directory) or "")
+    (directory / "dataset.toml").unlink()
+    assert seen(directory) is None

@@ -131,6 +131,30 @@ def test_json_is_one_object_and_nothing_else(raw: Path) -> None:
     assert outcome["summary"]["kept"] == 1
 
 
+def test_a_run_with_differences_to_the_plan_exits_with_1_and_is_not_done(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataprep.run._read_back", lambda *_: ["WRONG: img/a.png: repeats 3, planned 2"])
+    status, output = run_until_bucket(raw)
+    assert status == 1
+    assert "not as planned: 1 differences" in output
+    assert "done in" not in output
+    assert "next:" not in output
+    assert run_until_bucket(raw, "--json")[0] == 1
+
+
+def test_check_prints_what_sd_scripts_will_see_as_text_and_as_json(raw: Path) -> None:
+    run_until_bucket(raw)
+    prepared = str(raw.parent / "raw-prepared")
+    seen = "sd-scripts will see: 1 training pictures, 1 with repeats, in 1 buckets: 256x256 1"
+    assert runner.invoke(app, ["check", prepared]).stdout.startswith(seen)
+    told = json.loads(runner.invoke(app, ["check", prepared, "--json"]).stdout)
+    assert told["sd_scripts"].startswith(seen)
+    assert {"code", "severity", "title"} <= set(told["findings"][0])
+    (raw.parent / "raw-prepared/dataset.toml").unlink()
+    assert json.loads(runner.invoke(app, ["check", prepared, "--json"]).stdout)["sd_scripts"] is None
+
+
 def test_a_dry_run_writes_nothing(raw: Path) -> None:
     before = sorted(raw.parent.rglob("*"))
     status, output = run_until_bucket(raw, "--dry-run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from PIL import Image
 
 from dataprep import __version__
+from dataprep.check import check
 from dataprep.decisions import append, decision
-from dataprep.errors import ModelError
+from dataprep.errors import ConfigError, ModelError
 from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.forecast import forecast
 from dataprep.progress import Observer
@@ -144,6 +146,36 @@ def test_a_changed_picture_is_done_again_alone(copy: Job) -> None:
     assert done["fingerprint"] == 1
     # The bucket plan is made for the whole set, so a neighbour may move to another bucket with it.
     assert 1 <= done["latents"] <= 3
+
+
+def test_a_prepared_picture_changed_by_hand_loses_its_latents_and_check_says_so(copy: Job) -> None:
+    run(copy, Observer(), threads=2)
+    picture = sorted((copy.out / "img").rglob("*.png"))[0]
+    with Image.open(picture) as image:
+        size = image.size
+    Image.new("RGB", size, "red").save(picture)
+    file = picture.relative_to(copy.out).as_posix()
+    assert "picture-edited" in {finding.code for finding in check(copy.out)}
+    outcome = run(copy, Observer(), threads=2)
+    assert outcome.wrong == []
+    assert any(file in message and "changed by hand" in message for message in outcome.messages)
+    assert not list(picture.parent.glob(f"{picture.stem}_*.npz"))
+    assert "picture-edited" in {finding.code for finding in check(copy.out)}
+
+
+def test_a_picture_that_nobody_planned_ends_the_run_as_not_done(copy: Job) -> None:
+    folder = next(path for path in (copy.out / "img").iterdir())
+    Image.new("RGB", (512, 512)).save(folder / "stranger.png")
+    outcome = run(copy, Observer(), threads=2)
+    assert any("stranger.png" in difference for difference in outcome.wrong)
+    assert outcome.ending.startswith("not as planned")
+
+
+def test_two_families_are_refused_before_any_work(copy: Job) -> None:
+    job = replace(copy, out=copy.out.parent / "other", overrides=("latents.family=sdxl",))
+    with pytest.raises(ConfigError, match=r"latents.family = 'sdxl', .*export.family = 'sd1'"):
+        run(job, Observer())
+    assert not job.out.exists()
 
 
 def test_tags_edited_in_a_caption_file_survive_another_threshold(copy: Job) -> None:

@@ -10,12 +10,14 @@ from dataprep.checks.finding import Finding, Prepared, plural
 from dataprep.decisions import JOURNAL, read_journal
 from dataprep.errors import InputError
 from dataprep.export.kohya_reader import read_data_dirs
+from dataprep.export.receipt import retouched
 from dataprep.models import KINDS, pins
 
 CODES = frozenset(
     {
         "unfinished-run",
         "edited-since-the-run",
+        "picture-edited",
         "damaged-decisions",
         "no-data-set",
         "training-stops",
@@ -50,6 +52,15 @@ def up_to_date(prepared: Prepared) -> Iterator[Finding]:
             "the manifest and the counts here do not know these changes yet",
             "run again: your changes are kept and merged",
         )
+    if changed := retouched(prepared.directory):
+        yield Finding(
+            "picture-edited",
+            "serious",
+            f"{plural(len(changed), 'prepared picture')} changed by hand: latents do not belong to it",
+            tuple(changed),
+            "latents that are made of the raw picture show the old pixels; `dataprep train` refuses them",
+            "edit the raw picture, or delete the edited one, and run again",
+        )
     damaged = read_journal(prepared.directory).damaged
     if damaged:
         yield Finding(
@@ -63,7 +74,7 @@ def up_to_date(prepared: Prepared) -> Iterator[Finding]:
 
 
 def as_the_trainer_sees_it(prepared: Prepared) -> Iterator[Finding]:
-    """What sd-scripts would train otherwise than planned, file by file; what stops it is serious."""
+    """What sd-scripts would train otherwise than planned, file by file."""
     if isinstance(prepared.view, InputError):
         yield Finding(
             "no-data-set",
@@ -120,12 +131,11 @@ def _told(kind: str, texts: list[str]) -> Finding:
         )
         return Finding("training-stops", "serious", first, files, why, do)
     if kind == "latents":
-        why = "the trainer takes latents as they are: it would train other pictures than you see"
-        return Finding(
-            "latents-stale", "serious", first, files, why, "run again: it writes the right latents"
-        )
+        why = "the trainer takes latents as they are, or computes those anew that its options do not fit"
+        do = "run again: it writes the right latents; an option that is named goes back to what it was"
+        return Finding("latents-stale", "serious", first, files, why, do)
     why = "sd-scripts reads the folder, not the manifest"
-    return Finding("trained-otherwise", "warning", first, files, why, "run again, or take foreign files out")
+    return Finding("trained-otherwise", "serious", first, files, why, "run again, or take foreign files out")
 
 
 def models(prepared: Prepared) -> Iterator[Finding]:

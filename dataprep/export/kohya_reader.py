@@ -8,20 +8,20 @@ It looks at files only, never at our receipt or manifest: what sd-scripts cannot
 from __future__ import annotations
 
 import tomllib
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from dataprep.buckets import BucketGrid, Size, bucket_sizes, place, place_without_upscaling
 from dataprep.errors import InputError
 from dataprep.export.kohya import one_line
+from dataprep.export.kohya_caches import UNREADABLE, Cache, cache_options, read_cache, refusal
 from dataprep.export.kohya_rules import (
     CACHE_STYLES,
     IMAGE_SUFFIXES,
@@ -31,16 +31,6 @@ from dataprep.export.kohya_rules import (
 
 _Read = TypeVar("_Read")
 _STYLES = {style.suffix: style for style in CACHE_STYLES.values()}
-
-
-@dataclass(frozen=True)
-class Cache:
-    """A latents file as its header tells."""
-
-    file: str
-    shape: tuple[int, ...]  # (C, h, w)
-    fingerprint: str | None
-    keys: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -54,6 +44,7 @@ class Picture:
     repeats: int
     is_reg: bool
     cache: Cache | None  # accepted latents
+    refused: str = ""  # why latents that are there are not accepted
 
 
 @dataclass(frozen=True)
@@ -72,6 +63,7 @@ class _Subset:
     class_tokens: str
     is_reg: bool
     caption_suffix: str
+    options: Mapping[str, Any]  # see kohya_caches.OPTIONS
 
 
 def read_folder(root: Path) -> KohyaView:
@@ -81,7 +73,8 @@ def read_folder(root: Path) -> KohyaView:
         InputError: dataset.toml is missing or not readable.
     """
     root = root.resolve()  # as dataset.toml names it
-    return _view(root, *_read(root / "dataset.toml", _dataset))
+    settings, subsets = _read(root / "dataset.toml", partial(_dataset, given=_given(root)))
+    return _view(root, settings, subsets)
 
 
 def read_data_dirs(root: Path) -> KohyaView:
@@ -97,7 +90,8 @@ def read_data_dirs(root: Path) -> KohyaView:
         for folder in sorted((root / parent).glob("*/")):
             if found := folder_subset(folder.name):
                 suffix = settings.get("caption_extension", ".caption")
-                subsets.append(_Subset(folder, found[0], found[1], is_reg, suffix))
+                options = cache_options(settings)
+                subsets.append(_Subset(folder, found[0], found[1], is_reg, suffix, options))
     return _view(root, settings, subsets)
 
 
@@ -108,11 +102,25 @@ def _read(path: Path, understand: Callable[[dict[str, Any]], _Read]) -> _Read:
         raise InputError(f"{path}: cannot be read: {error!r}; run `dataprep run` to write it anew") from error
 
 
-def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Command-line settings, whose sections have no meaning."""
+def _given(root: Path) -> dict[str, Any]:
+    """The options of train.toml, which hold where dataset.toml says nothing."""
+    try:
+        document = tomllib.loads((root / "train.toml").read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return {"cache_latents_to_disk": True}  # dataset.toml is used with flags, as its first lines say
+    return cache_options(_flat(document))
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, value in document.items():
         settings |= value if isinstance(value, dict) else {name: value}
+    return settings
+
+
+def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Command-line settings, whose sections have no meaning."""
+    settings = _flat(document)
     width, _, height = str(settings["resolution"]).partition(",")
     return settings | {"resolution": [int(width), int(height or width)]}
 
@@ -140,7 +148,7 @@ def _view(root: Path, settings: Mapping[str, Any], subsets: Sequence[_Subset]) -
     )
 
 
-def _dataset(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Subset]]:
+def _dataset(document: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Subset]]:
     datasets = document["datasets"]
     if len(datasets) != 1:
         raise ValueError(f"{len(datasets)} datasets, wanted 1")
@@ -148,7 +156,7 @@ def _dataset(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Subset]
     settings = {**general, **{key: value for key, value in datasets[0].items() if key != "subsets"}}
     subsets = []
     for subset in datasets[0]["subsets"]:
-        own = {**settings, **subset}
+        own = {**given, **settings, **subset}
         subsets.append(
             _Subset(
                 Path(own["image_dir"]),
@@ -156,6 +164,7 @@ def _dataset(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Subset]
                 own.get("class_tokens") or "",
                 bool(own.get("is_reg", False)),
                 own.get("caption_extension", ".caption"),
+                cache_options(own),
             )
         )
     return settings, subsets
@@ -207,8 +216,10 @@ def _read_subset(
             problems.append(f"{file}: too small for any bucket: sd-scripts stops")
             continue
         cache = _cache(root, path, size, bucket, problems)
+        refused = "" if cache is None else refusal(cache, subset.options)
         text = _caption(path, subset, file, problems)
-        pictures.append(Picture(file, size, bucket, text, subset.repeats, subset.is_reg, cache))
+        accepted = None if refused else cache
+        pictures.append(Picture(file, size, bucket, text, subset.repeats, subset.is_reg, accepted, refused))
     return pictures
 
 
@@ -292,8 +303,8 @@ def _cache(root: Path, path: Path, size: Size, bucket: Size, problems: list[str]
         if not named.is_file():
             continue
         try:
-            cache = _read_cache(root, named, bucket, style.plain_keys)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            cache = read_cache(root, named, bucket, style.plain_keys)
+        except UNREADABLE as error:
             problems.append(f"{named.relative_to(root).as_posix()}: broken ({error}): sd-scripts stops")
             continue
         wanted = (style.channels, bucket[1] // 8, bucket[0] // 8)
@@ -301,31 +312,6 @@ def _cache(root: Path, path: Path, size: Size, bucket: Size, problems: list[str]
             problems.append(f"{cache.file}: latents of shape {cache.shape} are trained where {wanted} belong")
         found = cache
     return found
-
-
-def _read_cache(root: Path, path: Path, bucket: Size, plain_keys: bool) -> Cache:
-    sized = f"_{bucket[1] // 8}x{bucket[0] // 8}"
-    key = "" if plain_keys else sized
-    with zipfile.ZipFile(path) as archive:
-        names = frozenset(name.removesuffix(".npy") for name in archive.namelist())
-        missing = [
-            name + key for name in ("latents", "original_size", "crop_ltrb") if name + key not in names
-        ]
-        if missing:
-            raise KeyError(f"lacks {', '.join(missing)}")
-        with archive.open(f"latents{key}.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape = read(stream)[0]
-        fingerprint = None
-        if "fingerprint" in names:
-            with archive.open("fingerprint.npy") as stream:
-                fingerprint = str(np.lib.format.read_array(stream, allow_pickle=False))
-    return Cache(path.relative_to(root).as_posix(), tuple(shape), fingerprint, names)
 
 
 def differences(view: KohyaView, manifest: pa.Table) -> list[str]:
@@ -353,7 +339,8 @@ def _row_differences(picture: Picture, row: Mapping[str, Any]) -> list[str]:
         found.append(f"caption {picture.caption!r}, planned {row['caption']!r}")
     if row.get("latents_file"):
         if picture.cache is None:
-            found.append("its latents are not accepted and would be computed anew")
+            why = f" ({picture.refused})" if picture.refused else ""
+            found.append(f"its latents are not accepted{why} and would be computed anew")
         elif row.get("latents_key") and picture.cache.fingerprint not in (None, row["latents_key"]):
             found.append("its latents were made of other pixels or by another VAE")
     elif picture.cache is not None:

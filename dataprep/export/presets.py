@@ -39,6 +39,11 @@ PRESETS: dict[Purpose, Preset] = {
     "pose": Preset(3000, (50, 2000), 16, 0.5, "a pose: a composition, which takes little rank"),
     "object": Preset(3000, (10, 200), 16, 0.7, "an object: few views are enough"),
 }
+# These make sense with a noise schedule only, which flow matching (flux, sd3) does not have.
+_DIFFUSION: tuple[Setting, ...] = (
+    ("min_snr_gamma", 5.0, "evens out the timesteps (arXiv:2303.09556)"),
+    ("noise_offset", 0.0, "0.05 to 0.1 for very dark or bright pictures"),
+)
 _MIN_EPOCHS, _MAX_EPOCHS = 2, 100
 
 
@@ -58,6 +63,15 @@ class TrainPlan:
     sizes: tuple[Size, ...]  # of all buckets, px
     extras: frozenset[str] = frozenset()  # what the latents files hold besides latents
     keep_tokens: int = 1
+    cached_tokens: int | None = None  # of the captions whose text-encoder outputs are cached: 75, 150 or 225
+
+
+# sd-scripts has a module and a program of their own for these.
+_NETWORKS: dict[Family, str] = {"flux": "networks.lora_flux", "sd3": "networks.lora_sd3"}
+_PROGRAMS: dict[Family, str] = {
+    "flux": "flux_train_network.py, with --clip_l, --t5xxl and --ae",
+    "sd3": "sd3_train_network.py, with --clip_l, --clip_g and --t5xxl",
+}
 
 
 def rank(plan: TrainPlan) -> tuple[int, str]:
@@ -73,6 +87,11 @@ def rank(plan: TrainPlan) -> tuple[int, str]:
     if plan.images > most:
         return preset.rank * 2, f"rank, twice the preset's, since a large set has more to hold: {advice}"
     return preset.rank, f"rank: 4 to 128 are used, 16 to 32 are enough for most subjects; {advice}"
+
+
+def needed_tokens(caption_tokens: int) -> Literal[75, 150, 225]:
+    """The least max_token_length with which the longest caption is read whole; 225 at most."""
+    return 75 if caption_tokens <= 75 else 150 if caption_tokens <= 150 else 225
 
 
 def epochs(plan: TrainPlan) -> int:
@@ -97,6 +116,7 @@ def train_toml(plan: TrainPlan, overrides: Mapping[str, object] | None = None) -
         "# Yours to edit: a changed file is never overwritten, and flags win over it.",
         "# sd-scripts also needs: --pretrained_model_name_or_path MODEL --dataset_config dataset.toml",
         "# (or, in place of dataset.toml: --train_data_dir img --reg_data_dir reg)",
+        *_family_lines(plan.family),
     ]
     sections = _sections(plan)
     preset = {name for settings in sections.values() for name, _, _ in settings}
@@ -111,6 +131,14 @@ def train_toml(plan: TrainPlan, overrides: Mapping[str, object] | None = None) -
     return "\n".join(lines) + "\n"
 
 
+def _family_lines(family: Family) -> list[str]:
+    if program := _PROGRAMS.get(family):
+        return [f"# {family}: `dataprep train` does not train it; in sd-scripts it is {program}."]
+    if family == "sd2":
+        return ["# If the base model predicts v (768-v models do), add: v_parameterization = true"]
+    return []
+
+
 def _sections(plan: TrainPlan) -> dict[str, list[Setting]]:
     preset = PRESETS[plan.purpose]
     many = plan.samples_per_epoch * epochs(plan)
@@ -121,7 +149,8 @@ def _sections(plan: TrainPlan) -> dict[str, list[Setting]]:
     return {
         "what_is_trained": [
             ("output_name", plan.name, ""),
-            ("network_module", "networks.lora", ""),
+            *((("v2", True, "the base model is of Stable Diffusion 2"),) if plan.family == "sd2" else ()),
+            ("network_module", _NETWORKS.get(plan.family, "networks.lora"), ""),
             ("network_dim", dim, why_dim),
             ("network_alpha", dim // 2, "the change is scaled by alpha / dim; half of dim is usual"),
         ],
@@ -144,8 +173,7 @@ def _sections(plan: TrainPlan) -> dict[str, list[Setting]]:
             ("lr_warmup_steps", steps // 10, "a tenth of the steps"),
         ],
         "the_objective": [
-            ("min_snr_gamma", 5.0, "evens out the timesteps (arXiv:2303.09556)"),
-            ("noise_offset", 0.0, "0.05 to 0.1 for very dark or bright pictures"),
+            *(_DIFFUSION if plan.family not in _NETWORKS else ()),
             (
                 "prior_loss_weight",
                 1.0,
@@ -179,9 +207,13 @@ def _picture_settings(plan: TrainPlan) -> list[Setting]:
 
 def _caption_settings(plan: TrainPlan) -> list[Setting]:
     settings: list[Setting] = [("keep_tokens", plan.keep_tokens, "the trigger stays first")]
-    if plan.caption_tokens > 75:
+    if plan.family in _NETWORKS:  # T5 reads captions whole, and there is no clip skip
+        return settings
+    length = plan.cached_tokens or needed_tokens(plan.caption_tokens)
+    if length > 75:
         why = f"the longest caption has {plan.caption_tokens} tokens; they are read in parts of 75"
-        settings.append(("max_token_length", 150 if plan.caption_tokens <= 150 else 225, why))
+        why = "as the cached text-encoder outputs" if plan.cached_tokens else why
+        settings.append(("max_token_length", length, why))
     if plan.family != "sdxl":
         settings.append(("clip_skip", 1, "2 for anime models that were trained so"))
     return settings

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -19,10 +21,36 @@ from dataprep.export.sync import Wanted
 from dataprep.model_files import http_error
 
 _EXAMPLE_CAPTIONS = 5
+_NAMED = 5  # obsolete files in text
+_WRITTEN = ("train/*", "class/*")  # the folders that are ours on the Hub; nothing else there is deleted
+_TRY = "Check the network and `hf auth whoami`, then try again"
+
+
+class About(Protocol):
+    """The part of huggingface_hub.DatasetInfo that is used."""
+
+    @property
+    def private(self) -> bool | None:
+        """Whether only its owner sees it."""
+
+    @property
+    def siblings(self) -> Sequence[Sibling] | None:
+        """Its files."""
+
+
+class Sibling(Protocol):
+    """A file on the Hub."""
+
+    @property
+    def rfilename(self) -> str:
+        """Its path in the repository."""
 
 
 class Hub(Protocol):
     """The part of huggingface_hub.HfApi that is used."""
+
+    def dataset_info(self, repo_id: str) -> About:
+        """What is there."""
 
     def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> object:
         """Make a repository."""
@@ -34,9 +62,19 @@ class Hub(Protocol):
         repo_type: str,
         folder_path: str,
         ignore_patterns: list[str],
+        delete_patterns: list[str],
         commit_message: str,
     ) -> object:
         """Upload files."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What the Hub has under the repository's name."""
+
+    exists: bool
+    private: bool = True
+    obsolete: tuple[str, ...] = ()  # files of an earlier upload that are no longer wanted, sorted
 
 
 @dataclass(frozen=True)
@@ -48,6 +86,7 @@ class PushPlan:
     private: bool
     wanted: tuple[Wanted, ...]
     bytes: int
+    remote: Remote | None = None  # None: not asked
 
     def __str__(self) -> str:
         kind = "private" if self.private else "PUBLIC"
@@ -56,6 +95,31 @@ class PushPlan:
             f"{len(self.prepared.train)} training pictures, {len(self.prepared.reg)} class pictures with "
             "captions, and a card"
         )
+
+    @property
+    def there(self) -> str:
+        """What the Hub has already and what becomes of it, "" if it was not asked."""
+        if self.remote is None:
+            return ""
+        if not self.remote.exists:
+            return f"{self.repo} is not on the Hub yet: it would be made"
+        lines = [f"{self.repo} is on the Hub and is {'private' if self.remote.private else 'PUBLIC'}"]
+        if self.remote.private != self.private:
+            lines.append(f"it would be refused: {self._mismatch()}")
+        if gone := self.remote.obsolete:
+            more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+            lines.append(f"{len(gone)} files there would be deleted: {', '.join(gone[:_NAMED])}{more}")
+        return "\n".join(lines)
+
+    def _mismatch(self) -> str:
+        if self.private:
+            return "everybody can see it; add --public if that is meant, or make it private on the Hub first"
+        return "it is private and --public was given; leave --public out, or make it public on the Hub first"
+
+    def check_visibility(self) -> None:
+        """Raise ConfigError where the repository's visibility is not the wanted one."""
+        if self.remote is not None and self.remote.exists and self.remote.private != self.private:
+            raise ConfigError(f"{self.repo}: nothing was sent: {self._mismatch()}")
 
 
 def plan_push(directory: Path, repo: str, *, public: bool = False) -> PushPlan:
@@ -78,6 +142,30 @@ def plan_push(directory: Path, repo: str, *, public: bool = False) -> PushPlan:
     return PushPlan(prepared, repo, not public, (*files, card), size)
 
 
+def ask(plan: PushPlan, hub: Hub | None = None) -> PushPlan:
+    """The plan with what is on the Hub already.
+
+    Raises:
+        MachineError: the Hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    hub = hub or HfApi()
+    try:
+        about = hub.dataset_info(plan.repo)
+    except RepositoryNotFoundError:
+        return replace(plan, remote=Remote(exists=False))
+    except (http_error(), OSError) as error:
+        raise MachineError(f"{plan.repo}: the Hub did not tell what is there: {error}. {_TRY}") from error
+    wanted = {item.file for item in plan.wanted}
+    there = [sibling.rfilename for sibling in about.siblings or ()]
+    ours = [file for file in there if any(fnmatchcase(file, pattern) for pattern in _WRITTEN)]
+    obsolete = tuple(sorted(set(ours) - wanted))
+    # Where the Hub does not say, everybody may see it: the careful reading.
+    return replace(plan, remote=Remote(exists=True, private=bool(about.private), obsolete=obsolete))
+
+
 def push(plan: PushPlan, hub: Hub | None = None) -> str:
     """Upload.
 
@@ -87,11 +175,14 @@ def push(plan: PushPlan, hub: Hub | None = None) -> str:
     Returns:
         The data set's address.
     Raises:
+        ConfigError: the repository is there, and is not as private or public as wanted.
         MachineError: the Hub cannot be reached or refuses.
     """
     from huggingface_hub import HfApi
 
     hub = hub or HfApi()
+    plan = ask(plan, hub)
+    plan.check_visibility()
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "set"
         write(plan.prepared, folder, plan.wanted)
@@ -102,12 +193,12 @@ def push(plan: PushPlan, hub: Hub | None = None) -> str:
                 repo_type="dataset",
                 folder_path=str(folder),
                 ignore_patterns=[".dataprep/*"],
+                delete_patterns=list(_WRITTEN),  # of these, the Hub deletes what is not sent
                 commit_message="Upload the prepared data set",
             )
         except (http_error(), OSError) as error:
             raise MachineError(
-                f"{plan.repo}: could not be uploaded: {error}. Check the network and `hf auth whoami`, then "
-                "try again: what has arrived is not sent twice"
+                f"{plan.repo}: could not be uploaded: {error}. {_TRY}: what has arrived is not sent twice"
             ) from error
     return f"https://huggingface.co/datasets/{plan.repo}"
 

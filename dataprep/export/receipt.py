@@ -92,6 +92,28 @@ def _is_on_disk(out: Path, entry: Mapping[str, Any]) -> bool:
     return whole and bool(file_sha256(path) == entry["sha256"])
 
 
+def retouched(out: Path) -> list[str]:
+    """Picture files of the receipt that somebody changed since they were written, sorted.
+
+    A file whose size and time are those of the receipt is taken as unchanged; others are read.
+
+    Raises:
+        InputError: the receipt cannot be read.
+    """
+    entries = read_receipt(out).to_pylist()
+    return [entry["file"] for entry in entries if entry["kind"] == "image" and _is_changed(out, entry)]
+
+
+def _is_changed(out: Path, entry: Mapping[str, Any]) -> bool:
+    path = out / entry["file"]
+    if not path.is_file():
+        return False
+    found = path.stat()
+    if (found.st_size, found.st_mtime_ns) == (entry["bytes"], entry["mtime_ns"]):
+        return False
+    return bool(found.st_size != entry["bytes"] or file_sha256(path) != entry["sha256"])
+
+
 def to_table(entries: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Receipt rows as a table, sorted by file, so that equal receipts are equal files."""
     return pa.Table.from_pylist(sorted(entries, key=lambda entry: str(entry["file"])), schema=SCHEMA)

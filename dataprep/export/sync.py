@@ -53,6 +53,7 @@ class Report:
     edited: list[str] = field(default_factory=list)  # ours, changed by somebody since: kept as they are
     foreign: list[str] = field(default_factory=list)  # never written by us: left alone
     displaced: list[str] = field(default_factory=list)  # a trainer's caches that would win over ours: removed
+    retouched: list[str] = field(default_factory=list)  # pictures changed by hand: no latents for them
     failed: dict[str, str] = field(default_factory=dict)  # row id -> why its picture could not be made
 
 
@@ -94,6 +95,7 @@ def sync(
         DiskError: a file cannot be written; what is done is journalled.
     """
     work = _Sync(out, merged, folders, taken or {})
+    wanted = work.without_latents_of_others(wanted)
     work.remove_unwanted({item.file for item in wanted})
     work.remove_stale_latents(wanted)
     work.remove_rivals(wanted)
@@ -160,11 +162,43 @@ class _Sync:
             return "ours"
         return "edited"
 
+    def without_latents_of_others(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """What is wanted, less the latents of pictures that hands have changed: they show the old pixels."""
+        rows = [items for items in _by_row(wanted) if self._is_retouched(items)]
+        stale = {item.file for items in rows for item in items if item.kind == "latents"}
+        return [item for item in wanted if item.file not in stale]
+
+    def _is_retouched(self, items: Sequence[Wanted]) -> bool:
+        picture = next((item for item in items if item.kind == "image"), None)
+        if picture is None or self.state(picture.file) not in ("edited", "foreign"):
+            return False
+        try:
+            if self._may_replace(picture, self.entries.get(picture.file)):
+                return False
+        except RowError:
+            return False  # its row fails when it is settled
+        self.report.retouched.append(picture.file)
+        self._remove_older_caches(picture.file)
+        return True
+
+    def _remove_older_caches(self, picture: str) -> None:
+        """A trainer's own latents of what the picture showed before it was changed."""
+        changed = inside(self.out, picture).lstat().st_mtime_ns
+        caches = self._caches.get((picture.rpartition(".")[0], "image"), [])
+        for cache in [file for file in caches if inside(self.out, file).lstat().st_mtime_ns < changed]:
+            self._unlink(cache)
+            caches.remove(cache)
+            self.report.displaced.append(cache)
+
     def remove_unwanted(self, wanted: set[str]) -> None:
-        """Remove what we wrote and nobody changed; a changed file is kept and stays in the receipt."""
+        """Remove what we wrote and nobody changed; a changed file is kept and stays in the receipt.
+
+        Caches go in any case: a trainer believes them without looking.
+        """
         for file in sorted(set(self.entries) - wanted):
             state = self.state(file)
-            if state == "edited" and not self._is_taken(file):
+            is_cache = self.entries[file]["kind"] in _CACHES
+            if state == "edited" and not is_cache and not self._is_taken(file):
                 self.report.edited.append(file)
                 continue
             if state != "absent":
@@ -295,7 +329,8 @@ class _Sync:
                 if file not in self.entries and not path.is_dir():
                     self.report.foreign.append(file)
         self.report.foreign = sorted(set(self.report.foreign))
-        for names in (self.report.written, self.report.removed, self.report.edited):
+        told = (self.report.written, self.report.removed, self.report.edited, self.report.retouched)
+        for names in told:
             names.sort()
         after = to_table(self.entries.values())
         if not after.equals(self._before):

@@ -13,12 +13,13 @@ from dataprep.errors import ConfigError
 from dataprep.export import kohya
 from dataprep.export.kohya_rules import Family, array_names
 from dataprep.export.names import safe_name
-from dataprep.export.presets import Purpose, TrainPlan, train_toml
+from dataprep.export.presets import Purpose, TrainPlan, needed_tokens, train_toml
 from dataprep.export.sync import Report, Wanted, sync
 from dataprep.manifest import BASE, BOX, QUARANTINED, empty_columns
 from dataprep.stage import Context, Row, Stage, TableFunction
 from dataprep.stages.latents import SUFFIX
 from dataprep.stages.texts import SUFFIX as TEXTS_SUFFIX
+from dataprep.stages.texts import kept_tokens
 from dataprep.store import LostBlob
 from dataprep.taken import read_taken
 
@@ -82,6 +83,7 @@ class Export(Stage):
             taken = read_taken(context.out).files
             report = sync(context.out, wanted, _merged, context.threads, taken=taken)
             tell(report)
+            columns = _without_latents(columns, set(report.retouched))
             return _quarantined(table, columns, report) if report.failed else columns
 
         return write
@@ -149,6 +151,7 @@ class Export(Stage):
             context.out, subsets, sizes, self.resolution, self.batch_size, self.family, extras, kept
         )
         train = [row for row in placed if row["role"] == "train"]
+        longest = max((row["caption_tokens"] or 0 for row in placed), default=0)
         plan = TrainPlan(
             purpose=self.purpose,
             family=self.family,
@@ -159,7 +162,8 @@ class Export(Stage):
             reg=len(placed) - len(train),
             # A file name: of a trigger such as ../a it must not lead elsewhere.
             name=safe_name(self.trigger or self.class_word or self.purpose, ascii_only=self.ascii_names),
-            caption_tokens=max((row["caption_tokens"] or 0 for row in placed), default=0),
+            caption_tokens=longest,
+            cached_tokens=_cached_tokens(placed, longest, context),
             sizes=tuple(sizes),
             extras=extras,
             keep_tokens=kept,
@@ -196,6 +200,24 @@ _COLUMNS = pa.schema(
 )
 
 
+def _cached_tokens(placed: list[Row], longest: int, context: Context) -> int | None:
+    """The length, in tokens, of the captions whose text-encoder outputs are kept; None where none are.
+
+    Raises:
+        ConfigError: the longest caption would be cut.
+    """
+    key = next((row["texts_key"] for row in placed if row["texts_key"]), None)
+    if key is None:
+        return None
+    length = kept_tokens(context.blobs.path(key, TEXTS_SUFFIX))
+    if needed_tokens(longest) > length:
+        raise ConfigError(
+            f"texts.max_tokens = {length}: the longest caption has {longest} tokens and would be cut; set "
+            f"texts.max_tokens = {needed_tokens(longest)}"
+        )
+    return length
+
+
 def _merged(item: Wanted, edited: str, before: str | None) -> bool:
     """Whether an edited caption's changes are in the wanted one."""
     row: dict[str, Any] = item.row
@@ -204,6 +226,15 @@ def _merged(item: Wanted, edited: str, before: str | None) -> bool:
     return kohya.same_tags(
         edited, before, item.caption or "", row["hand_added"] or (), row["hand_removed"] or ()
     )
+
+
+def _without_latents(columns: pa.Table, retouched: set[str]) -> pa.Table:
+    """The columns without latents files where the picture file was changed by hand."""
+    if not retouched:
+        return columns
+    rows = columns.to_pylist()
+    changed = [row | {"latents_file": None} if row["image_file"] in retouched else row for row in rows]
+    return pa.Table.from_pylist(changed, schema=columns.schema)
 
 
 def _quarantined(table: pa.Table, columns: pa.Table, report: Report) -> pa.Table:
@@ -223,11 +254,25 @@ def _quarantined(table: pa.Table, columns: pa.Table, report: Report) -> pa.Table
 
 def tell(report: Report) -> None:
     """Say what was kept because it is somebody else's, and what was not."""
+    known = set(report.retouched)
     for files, what in (
-        (report.edited, "changed since they were written and not merged: kept as they are"),
-        (report.foreign, "not written by this program: left alone, but a trainer may read them"),
+        (
+            report.retouched,
+            "are pictures changed by hand here: their latents show the old pixels and are left out, so that "
+            "sd-scripts encodes them itself and `dataprep train` refuses them. Edit the raw picture instead, "
+            "or delete the changed file, and run again",
+        ),
+        (_less(report.edited, known), "changed since they were written and not merged: kept as they are"),
+        (
+            _less(report.foreign, known),
+            "not written by this program: left alone, but a trainer may read them",
+        ),
         (report.displaced, "removed: a trainer's own latents, which it would take instead of those here"),
     ):
         if files:
             more = f" and {len(files) - _NAMED_IN_LOG} more" if len(files) > _NAMED_IN_LOG else ""
             _LOG.warning("%d files %s: %s%s", len(files), what, ", ".join(files[:_NAMED_IN_LOG]), more)
+
+
+def _less(files: list[str], known: set[str]) -> list[str]:
+    return [file for file in files if file not in known]

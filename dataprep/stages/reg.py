@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -33,6 +35,7 @@ class Reg(Stage):
             ("state", pa.string()),
             ("reason", pa.string()),
             ("phash", pa.string()),
+            ("mirror_phash", pa.string()),
             ("thumb", pa.string()),
             ("sha256", pa.string()),
             ("bucket_width", pa.int32()),
@@ -146,17 +149,27 @@ class Reg(Stage):
     def _twin(
         self, row: dict[str, Any], train: Sequence[dict[str, Any]], hashes: NDArray[np.uint64]
     ) -> str | None:
+        """Which training picture a class image repeats, as it is or mirrored, None if it repeats none."""
         if row["phash"] is None or not len(hashes):
             return None
-        distances = np.bitwise_count(hashes ^ np.uint64(int(row["phash"], 16)))
+        if twin := self._near(row["phash"], row["thumb"], train, hashes):
+            return f"of training picture {twin}"
+        if row["mirror_phash"] is None:
+            return None
+        twin = self._near(row["mirror_phash"], _mirrored(row["thumb"]), train, hashes)
+        return None if twin is None else f"mirrored, of training picture {twin}"
+
+    def _near(
+        self, phash: str, thumb: str, train: Sequence[dict[str, Any]], hashes: NDArray[np.uint64]
+    ) -> str | None:
+        distances = np.bitwise_count(hashes ^ np.uint64(int(phash, 16)))
         hashed = [other for other in train if other["phash"] is not None]
         for i in distances.argsort(kind="stable"):
             if distances[i] > self.near_duplicate_distance:
                 break
-            if alike(
-                row["thumb"], hashed[i]["thumb"]
-            ):  # the hash alone sees one pose with other colours as equal
-                return f"of training picture {hashed[i]['path']}, distance {int(distances[i])}"
+            # The hash alone sees one pose with other colours as equal.
+            if alike(thumb, hashed[i]["thumb"]):
+                return f"{hashed[i]['path']}, distance {int(distances[i])}"
         return None
 
 
@@ -174,3 +187,10 @@ def _drop_surplus(rows: list[dict[str, Any]]) -> None:
 
 def _hashes(rows: Sequence[dict[str, Any]]) -> NDArray[np.uint64]:
     return np.array([int(row["phash"], 16) for row in rows if row["phash"] is not None], np.uint64)
+
+
+def _mirrored(thumb: str) -> str:
+    """The thumb of the mirrored picture; a thumb has square cells of RGB."""
+    values = np.frombuffer(base64.b64decode(thumb), np.uint8)
+    side = math.isqrt(values.size // 3)
+    return base64.b64encode(values.reshape(side, side, 3)[:, ::-1].tobytes()).decode("ascii")

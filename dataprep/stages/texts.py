@@ -6,6 +6,7 @@ has another key, and export replaces or removes the file.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -18,6 +19,7 @@ from dataprep.digest import digest
 from dataprep.export.kohya import one_line
 from dataprep.export.kohya_rules import Family
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch, per_row
+from dataprep.store import LostBlob
 
 SUFFIX = ".te.npz"  # of the blobs
 
@@ -114,3 +116,12 @@ def _keep(context: Context, key: str, arrays: dict[str, Any]) -> None:
             np.savez(file, **arrays, fingerprint=np.array(key))
 
     context.blobs.put(key, SUFFIX, write)
+
+
+def kept_tokens(path: Path) -> int:
+    """The max_tokens with which a file of outputs was made. Raises LostBlob."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+            return int(arrays["hidden_state1"].shape[0]) - 2  # without start and end
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise LostBlob(f"{path}: text-encoder outputs are gone or damaged; run again") from error

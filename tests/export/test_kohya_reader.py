@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,12 @@ def spoil_cache(**changes: Any) -> Callable[[Path], None]:
     return spoil
 
 
+def empty_array(cache: Path) -> None:
+    with zipfile.ZipFile(cache, "w") as archive:
+        for name in ("latents", "original_size", "crop_ltrb"):
+            archive.writestr(f"{name}.npy", b"")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -110,6 +117,8 @@ def spoil_cache(**changes: Any) -> Callable[[Path], None]:
         (spoil_cache(crop_ltrb=None), "lacks crop_ltrb"),
         (spoil_cache(fingerprint=np.array("other")), "made of other pixels"),
         (lambda path: cache_of(path).write_bytes(b"PK"), "broken"),
+        (spoil_cache(latents=np.array(["text"])), "wanted floats"),
+        (lambda path: empty_array(cache_of(path)), "broken"),
         (lambda path: cache_of(path).unlink(), "not accepted"),
         (lambda path: cache_of(path).rename(path.with_suffix(".npz")), "older sd-scripts"),
         (lambda path: cache_of(path).rename(path.with_name("a_0064x0128_sd.npz")), "believe 64x128"),
@@ -182,3 +191,56 @@ def test_folders_and_the_configuration_file_show_the_same_data_set(folder: Folde
     (folder.root / "train.toml").write_text("unet_lr = 1.0")
     with pytest.raises(InputError, match="resolution"):
         read_data_dirs(folder.root)
+
+
+TO_DISK = "cache_latents_to_disk = true\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("cache_latents = true\n", "cache_latents_to_disk is off"),
+        ("cache_latents_to_disk = false\n", "cache_latents_to_disk is off"),
+        (TO_DISK + "flip_aug = true\n", "lack latents_flipped"),
+        (TO_DISK + "[the_pictures]\nalpha_mask = true\n", "lack alpha_mask"),
+        (TO_DISK + "color_aug = true\n", "color_aug is on"),
+        (TO_DISK + "random_crop = true\n", "random_crop is on"),
+    ],
+)
+def test_latents_are_not_accepted_with_options_they_were_not_made_for(
+    folder: Folder, text: str, why: str
+) -> None:
+    (folder.root / "train.toml").write_text(TO_DISK)
+    assert folder.differences() == []
+    (folder.root / "train.toml").write_text(text)
+    found = folder.differences()
+    assert len(found) == 2
+    assert all("not accepted" in difference and why in difference for difference in found)
+    assert "latents accepted for 0 of 2" in describe(read_folder(folder.root))
+
+
+def test_options_of_the_data_set_win_over_those_of_the_command_line(folder: Folder) -> None:
+    (folder.root / "train.toml").write_text(TO_DISK + "flip_aug = true\n")
+    folder.configure()
+    toml = folder.root / "dataset.toml"
+    toml.write_text(toml.read_text() + "flip_aug = false\n")
+    assert all(picture.cache for picture in read_folder(folder.root).pictures)
+    toml.write_text(toml.read_text().replace("flip_aug = false", "flip_aug = true"))
+    assert not any(picture.cache for picture in read_folder(folder.root).pictures)
+
+
+def test_values_that_are_not_finite_and_masks_that_are_not_asked_for_are_not_accepted(folder: Folder) -> None:
+    picture = folder.root / "img/2_sks girl/a.png"
+    spoil_cache(latents=np.full((4, 8, 16), np.nan, np.float32))(picture)
+    assert any("not finite" in difference for difference in folder.differences())
+    spoil_cache(latents=np.zeros((4, 8, 16), np.float32), alpha_mask=np.ones((64, 128)))(picture)
+    assert any("although alpha_mask is off" in difference for difference in folder.differences())
+
+
+def test_a_damaged_byte_within_latents_is_found(folder: Folder) -> None:
+    cache = cache_of(folder.root / "img/2_sks girl/a.png")
+    data = bytearray(cache.read_bytes())
+    data[400] ^= 1  # within the first array's values
+    cache.write_bytes(data)
+    assert any("Bad CRC-32" in difference for difference in folder.differences())
+    assert "latents accepted for 1 of 2" in describe(read_folder(folder.root))

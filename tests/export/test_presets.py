@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from dataprep.export.kohya_rules import Family
 from dataprep.export.presets import Purpose, TrainPlan, epochs, train_toml
 from dataprep.train.config import load_config
 
@@ -73,3 +74,25 @@ def test_the_data_sets_own_settings_win_over_the_preset(tmp_path: Path) -> None:
     assert (config.rank, config.unet_rate, config.noise_offset) == (4, 1e-3, 0.05)
     assert config.multires_discount == 0.2
     assert text.count("network_dim") == 1
+
+
+@pytest.mark.parametrize(
+    ("family", "module"),
+    [
+        ("sd1", "networks.lora"),
+        ("sd2", "networks.lora"),
+        ("sdxl", "networks.lora"),
+        ("sd3", "networks.lora_sd3"),
+        ("flux", "networks.lora_flux"),
+    ],
+)
+def test_each_family_has_its_own_module_and_only_options_that_it_knows(family: Family, module: str) -> None:
+    plan = replace(PLAN, family=family, caption_tokens=100)
+    found = settings(plan)
+    assert found["network_module"] == module
+    assert ("v2" in found) == (family == "sd2")
+    assert ("clip_skip" in found) == (family in ("sd1", "sd2"))
+    assert ("min_snr_gamma" in found) == ("max_token_length" in found) == (family in ("sd1", "sd2", "sdxl"))
+    assert ("v_parameterization" in train_toml(plan)) == (family == "sd2")
+    assert "v_parameterization" not in found
+    assert ("does not train it" in train_toml(plan)) == (family in ("sd3", "flux"))

@@ -17,7 +17,7 @@ from dataprep.digest import file_sha256
 from dataprep.errors import InputError
 from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.export.kohya_rules import latent_arrays
-from dataprep.export.receipt import SCHEMA, read_receipt
+from dataprep.export.receipt import SCHEMA, read_receipt, retouched
 from dataprep.stage import Context
 from dataprep.stages.export import Export
 from dataprep.stages.latents import SUFFIX
@@ -420,3 +420,60 @@ def test_training_settings_that_training_would_refuse_are_refused_before_any_wor
 
 def test_training_settings_that_only_sd_scripts_knows_are_passed_on() -> None:
     assert Export(train={"dynamo_backend": "inductor"}).train == {"dynamo_backend": "inductor"}
+
+
+def retouch(path: Path) -> None:
+    with Image.open(path) as image:
+        changed = image.convert("RGB").transpose(Image.Transpose.ROTATE_180)
+    changed.putpixel((0, 0), (1, 2, 3))
+    changed.save(path)
+
+
+def test_a_picture_changed_by_hand_is_kept_and_loses_its_latents(
+    context: Context, placed_row: Make, as_table: Tabulate, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [with_latents(placed_row(name), context, key) for name, key in (("a.png", "aa"), ("bb.png", "bb"))]
+    export(context, as_table(rows))
+    folder = context.out / "img/2_sks girl"
+    retouch(folder / "a.png")
+    pixels = (folder / "a.png").read_bytes()
+    assert retouched(context.out) == ["img/2_sks girl/a.png"]
+    table = export(context, as_table(rows))
+    assert (folder / "a.png").read_bytes() == pixels
+    assert [path.name for path in folder.glob("*.npz")] == ["bb_0128x0064_sd.npz"]
+    assert table["latents_file"].to_pylist() == [None, "img/2_sks girl/bb_0128x0064_sd.npz"]
+    assert differences(read_folder(context.out), table) == []
+    assert "1 files are pictures changed by hand here" in caplog.text
+    assert "not merged" not in caplog.text
+    assert retouched(context.out) == ["img/2_sks girl/a.png"]  # until somebody decides
+
+
+def test_a_picture_changed_by_hand_gets_new_latents_once_it_is_deleted(
+    context: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    table = as_table([with_latents(placed_row("a.png"), context, "aa11")])
+    export(context, table)
+    picture = context.out / "img/2_sks girl/a.png"
+    retouch(picture)
+    export(context, table)
+    picture.unlink()
+    assert export(context, table)["latents_file"].to_pylist() == ["img/2_sks girl/a_0128x0064_sd.npz"]
+    assert retouched(context.out) == []
+
+
+def test_latents_that_a_trainer_made_before_a_picture_was_changed_are_removed(
+    context: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    table = as_table([placed_row("a.png")])
+    export(context, table)
+    picture = context.out / "img/2_sks girl/a.png"
+    own = picture.with_name("a_0128x0064_sd.npz")
+    own.write_bytes(b"of the old pixels")
+    os.utime(own, ns=(10**9, 10**9))
+    retouch(picture)
+    export(context, table)
+    assert not own.exists()
+    own.write_bytes(b"of the new pixels")
+    os.utime(own, ns=(2**62, 2**62))
+    export(context, table)
+    assert own.exists()

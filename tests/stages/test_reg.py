@@ -121,3 +121,15 @@ def test_class_images_that_no_epoch_comes_to_are_left_out_in_proportion() -> Non
 
 def test_the_plan_says_what_a_set_without_class_images_lacks() -> None:
     assert "no class images" in reg_plan(decide([row(1, "train", None)]))
+
+
+def test_a_mirrored_copy_of_a_training_picture_is_no_class_image() -> None:
+    picture = Image.linear_gradient("L").rotate(90).convert("RGB")  # dark to bright from side to side
+    flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    rows = [row(1, "train", 0xF0F0), row(2, "reg", 0xFF << 40), row(3, "reg", 0xFF << 40)]
+    rows[0] |= {"thumb": thumb(picture)}
+    rows[1] |= {"thumb": thumb(flipped), "mirror_phash": f"{0xF0F0:016x}"}
+    rows[2] |= {"thumb": thumb(picture), "mirror_phash": f"{0xF0F0:016x}"}  # mirrored it is another picture
+    table = decide(rows)
+    assert table["state"].to_pylist() == ["active", "dropped", "active"]
+    assert table["reason"][1].as_py() == "reg:near-duplicate: mirrored, of training picture 1.png, distance 0"

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from dataprep.digest import file_sha256
+from dataprep.errors import ConfigError
 from dataprep.inference.text import clip_tokenizer
 from dataprep.models import Model
 from dataprep.stage import Context
@@ -108,3 +109,19 @@ def test_a_changed_caption_replaces_the_file_that_sd_scripts_would_believe(
     assert file_sha256(file) != before
     Export.model_validate({"family": "sdxl", "trigger": "sks"}).open(with_base)(as_table([row]))
     assert not file.exists()
+
+
+def test_train_toml_has_the_length_of_the_cached_outputs_which_holds_every_caption(
+    with_base: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    def export(tokens: int, max_tokens: int) -> str:
+        table = as_table([placed_row("a.png")])
+        table = table.append_column("caption_tokens", pa.array([tokens], pa.int32()))
+        table = table.append_column("texts_key", pa.array(keys(with_base, table, max_tokens=max_tokens)))
+        Export.model_validate({"family": "sdxl", "trigger": "sks"}).open(with_base)(table)
+        return (with_base.out / "train.toml").read_text()
+
+    assert "max_token_length = 150" in export(20, 150)
+    assert "max_token_length" not in export(20, 75)
+    with pytest.raises(ConfigError, match=r"set texts.max_tokens = 150"):
+        export(80, 75)
