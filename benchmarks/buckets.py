@@ -18,6 +18,7 @@ from dataprep.stages.bucket import Bucket
 from dataprep.store import Blobs
 
 BATCH = 4
+BATCHES = (2, 4, 8, 16)
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -70,25 +71,47 @@ def _sizes(shapes: list[tuple[float, float]], loose: float, count: int, seed: in
     return sizes
 
 
-def bucketed(sizes: Sizes, plan: str) -> list[dict[str, Any]]:
+def bucketed(sizes: Sizes, plan: str, batch_size: int = BATCH) -> list[dict[str, Any]]:
     """Rows of the bucket stage at resolution 512."""
     cells = {"role": "train", "state": "active", "focus_x": 0.5, "focus_y": 0.5}
     rows = [{"id": str(i), "width": w, "height": h, **cells} for i, (w, h) in enumerate(sizes)]
     context = Context(Path(), Path(), PixelCache(PixelPolicy()), Blobs(Path()))
-    stage = Bucket(resolution=512, plan=plan, batch_size=BATCH)
+    stage = Bucket(resolution=512, plan=plan, batch_size=batch_size)
     table = stage.open(context)(pa.Table.from_pylist(rows, schema=_SCHEMA))
     result: list[dict[str, Any]] = table.to_pylist()
     return result
 
 
-def ragged(rows: list[dict[str, Any]]) -> int:
+def ragged(rows: list[dict[str, Any]], batch_size: int = BATCH) -> int:
     """Buckets whose last batch is not full."""
     counts = Counter((row["bucket_width"], row["bucket_height"]) for row in rows)
-    return sum(count % BATCH != 0 for count in counts.values())
+    return sum(count % batch_size != 0 for count in counts.values())
+
+
+def loss(rows: list[dict[str, Any]]) -> float:
+    """Mean share of a picture's pixels that is cut away."""
+    return float(np.mean([row["crop_loss"] for row in rows]))
+
+
+def print_batches() -> None:
+    """Both plans over all mixes, a line for each batch size."""
+    print("\n| batch | loss: kohya | ours | ragged: kohya | ours | unavoidable | mixes where more is cut |")
+    print("|---" * 7 + "|")
+    for batch_size in BATCHES:
+        losses, ragged_, more, unavoidable = np.zeros(2), np.zeros(2, int), 0, 0
+        for sizes in mixes().values():
+            both = [bucketed(sizes, plan, batch_size) for plan in ("kohya", "best")]
+            of_mix = np.array([loss(rows) for rows in both])
+            losses += of_mix / len(mixes())
+            ragged_ += [ragged(rows, batch_size) for rows in both]
+            more += bool(of_mix[1] > of_mix[0] + 1e-9)
+            unavoidable += len(sizes) % batch_size != 0
+        cells = f"{losses[0]:.2%} | {losses[1]:.2%} | {ragged_[0]} | {ragged_[1]} | {unavoidable} | {more}"
+        print(f"| {batch_size} | {cells} |")
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     print(f"Resolution 512, batches of {BATCH}; loss: mean share of a picture's pixels that is cut away.\n")
     kohya, best = (f"{name}: buckets, ragged, loss" for name in ("kohya", "best plan"))
     print(f"| mix | pictures | {kohya} | {best} | ragged at least | less cut |")
@@ -101,12 +124,13 @@ def main() -> None:
             assert len(rows) == len(sizes)
             assert all(row["state"] == "active" for row in rows)
             buckets = len({(row["bucket_width"], row["bucket_height"]) for row in rows})
-            losses.append(float(np.mean([row["crop_loss"] for row in rows])))
+            losses.append(loss(rows))
             cells.append(f"{buckets}, {ragged(rows)}, {losses[-1]:.2%}")
         sums += losses
         less = 1 - losses[1] / max(1e-9, losses[0])
         print(f"| {name} | {len(sizes)} | {' | '.join(cells)} | {len(sizes) % BATCH != 0:d} | {less:.0%} |")
     print(f"| mean | | {sums[0] / 20:.2%} | {sums[1] / 20:.2%} | | {1 - sums[1] / sums[0]:.0%} |")
+    print_batches()
 
 
 if __name__ == "__main__":

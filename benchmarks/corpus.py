@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from models.miniature.drawing import EYE_COLOURS, HAIR_COLOURS, OUTFITS, Drawing, random_drawing
 from models.miniature.world import render
@@ -42,7 +42,7 @@ def corpus(originals: int, seed: int) -> Iterator[Planted]:
     number = 0
     for i in range(originals):
         kind = rng.choice(["photo", "drawing", "page", "flat"], p=[0.45, 0.4, 0.1, 0.05])
-        image, sibling = _MAKERS[str(kind)](rng)
+        image, sibling = MAKERS[str(kind)](rng)
         first = number
         yield Planted(image, first, str(kind), "original")
         number += 1
@@ -142,6 +142,29 @@ def _page(rng: Generator) -> tuple[Image.Image, Image.Image]:
     return page(), page()
 
 
+_WORDS = (
+    "the of and to in that for was with his not but from they which one you were her she there would when "
+    "who will more about than into them other time new some could these first only like over such great "
+    "good world make year still see work men day get between both life being under three never know same last"
+)
+
+
+def word_page(rng: Generator) -> Image.Image:
+    """A full page of a book, 620 x 877 px: English words in paragraphs, one layout for every page."""
+    image = Image.new("RGB", (620, 877), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(16)
+    y, words = 70, iter(rng.choice(_WORDS.split(), 2000))
+    while y < 800:
+        line = ""
+        while draw.textlength(f"{line} xxxxxx", font=font) < 480:
+            line = f"{line} {next(words)}"
+        if rng.random() < 0.1:  # a paragraph ends
+            line = line[: int(rng.integers(5, len(line)))]
+        draw.text((70, y), line, fill="black", font=font)
+        y += 22
+    return image
+
+
 def _flat(rng: Generator) -> tuple[Image.Image, Image.Image]:
     """A plain wall in soft light; the sibling is another wall."""
     width, height = _sides(rng)
@@ -155,7 +178,7 @@ def _flat(rng: Generator) -> tuple[Image.Image, Image.Image]:
     return wall(), wall()
 
 
-_MAKERS: dict[str, Callable[[Generator], tuple[Image.Image, Image.Image]]] = {
+MAKERS: dict[str, Callable[[Generator], tuple[Image.Image, Image.Image]]] = {
     "photo": _photo,
     "drawing": _drawing,
     "page": _page,

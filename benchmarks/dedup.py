@@ -16,9 +16,9 @@ from typing import Any
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
-from benchmarks.corpus import EDITS, Planted, corpus
+from benchmarks.corpus import EDITS, Planted, corpus, word_page
 from dataprep import hashing
 from dataprep.crops import features, find_crops
 from dataprep.duplicates import find_copies
@@ -169,11 +169,53 @@ def cut_out(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return part.resize((round(0.7 * width), round(0.7 * height))) if rng.random() < 0.5 else part
 
 
+def print_mirrored(pictures: list[Planted], seed: int) -> None:
+    """Mirrored copies, also edited, with the setting `mirrored` on, among all originals and look-alikes."""
+    rng = np.random.default_rng(seed)
+    alone = [p for p in pictures if p.edit in ("original", "sibling") and p.kind != "flat"]
+    print("\nWith dedup.mirrored, distance 8:\n")
+    print("| mirrored copies | " + " | ".join(STRONG) + " | wrong |")
+    print("|---" * (len(STRONG) + 2) + "|")
+    for name in ("", "jpeg", "resize", "brightness", "crop", "border"):
+        rows, of = [measured(p.image, i) for i, p in enumerate(alone)], list(range(len(alone)))
+        for i in [i for i, p in enumerate(alone) if p.edit == "original"]:
+            copy = ImageOps.mirror(alone[i].image)
+            rows.append(measured(EDITS[name](copy, rng) if name else copy, len(rows)))
+            of.append(i)
+        copies = find_copies(rows, DEFAULT, mirrored=True)
+        right = {max(copy.row, copy.of) for copy in copies if of[copy.row] == of[copy.of]}
+        made = range(len(alone), len(rows))
+        cells = [_share([i in right for i in made if alone[of[i]].kind == kind]) for kind in STRONG]
+        print(f"| {name or 'nothing else'} | {' | '.join(cells)} | {len(copies) - len(right)} |")
+
+
+def print_word_pages(seed: int, count: int = 120) -> None:
+    """Pages of one book: how many are taken for copies of another, and which copies are found."""
+    rng = np.random.default_rng(seed)
+    pages = [word_page(rng).reduce(2) for _ in range(count)]
+    rows = [measured(page, i) for i, page in enumerate(pages)]
+    dropped, reported = len(find_copies(rows, DEFAULT)), len(find_copies(rows, 10, lenient_pages=True))
+    print(f"\n{count} different pages of words in one layout: {dropped} dropped, {reported} reported.\n")
+    print("| copies of them | found | wrong |")
+    print("|---|---|---|")
+    for edit, made in EDITS.items():
+        both = rows + [measured(made(page, rng), count + i) for i, page in enumerate(pages)]
+        copies = find_copies(both, DEFAULT)
+        right = sum(copy.row % count == copy.of % count for copy in copies)
+        print(f"| {edit} | {right / count:.3f} | {len(copies) - right} |")
+
+
+def _share(hits: list[bool]) -> str:
+    return f"{sum(hits) / max(1, len(hits)):.3f}"
+
+
 def main(originals: int = 1200, seed: int = 20_261) -> None:
     """Print the tables."""
     pictures = list(corpus(originals, seed))
     print_tables(Measured(pictures), seed)
     print_crops(pictures[: len(pictures) // 4], seed)
+    print_mirrored(pictures[: len(pictures) // 2], seed)
+    print_word_pages(seed)
 
 
 if __name__ == "__main__":

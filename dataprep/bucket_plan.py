@@ -67,6 +67,16 @@ def assign(costs: Costs, aspects: NDArray[np.float64], batch_size: int) -> NDArr
     return places
 
 
+def ragged_buckets(places: NDArray[np.int64], batch_size: int) -> int:
+    """How many buckets' last batch is not full.
+
+    Args:
+        places: index of each picture's bucket, shape (N,).
+        batch_size: pictures in a batch.
+    """
+    return int((np.bincount(places) % batch_size > 0).sum()) if len(places) else 0
+
+
 def _dealt(sums: Costs, batch_size: int) -> NDArray[np.int64]:
     """Deal pictures to buckets, both in order of shape.
 

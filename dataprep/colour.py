@@ -11,12 +11,14 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 Alpha = Literal["white", "black", "colour", "mask"]
 _BACKGROUND = {"white": (255, 255, 255), "black": (0, 0, 0), "mask": (255, 255, 255)}
 # Mode a picture must be in before a profile of this colour space is applied to it.
 _PROFILE_MODE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+_BRIGHTEST = 8.0  # times white: the light that a float picture may have and still be one scaled to 1
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -47,23 +49,36 @@ def opacity(image: Image.Image) -> Image.Image | None:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or float scaled to 8 bits; other modes as they are."""
+    """Grey of 16 or 32 bits or float scaled to 8 bits, one value transparent if so said; others as is."""
     if image.mode not in {"I", "F"} and not image.mode.startswith("I;16"):
         return image
-    values = np.asarray(image).astype(np.float32)
-    finite = values[np.isfinite(values)]
-    peak = float(finite.max()) if finite.size else 0.0
-    white = _white_level(peak, image.mode)
-    scaled = np.nan_to_num(values, nan=0.0, posinf=white, neginf=0.0) * np.float32(255.0 / white)
+    values = np.asarray(image)
+    levels = values.astype(np.float32)
+    white = _white_level(levels[np.isfinite(levels)], image.mode)
+    scaled = np.nan_to_num(levels, nan=0.0, posinf=white, neginf=0.0) * np.float32(255.0 / white)
     grey = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
-    grey.info = image.info
+    grey.info = dict(image.info)
+    key = grey.info.pop("transparency", None)  # of the deep values: said of the scaled ones it hides others
+    if isinstance(key, int):
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
     return grey
 
 
-def _white_level(peak: float, mode: str) -> float:
-    """The value that means white. 32-bit and float files do not say, so the least usual one that fits."""
+def _white_level(values: NDArray[np.float32], mode: str) -> float:
+    """The value that means white. 32-bit and float files do not say, so the least usual one that fits.
+
+    Float pictures scaled to 1 may have lights beyond white: fractions up to 8 are taken as such, and clipped.
+    Whole numbers over 1 count levels, of 255 or 65535.
+
+    Args:
+        values: of the picture, finite.
+        mode: Pillow's name of what they are.
+    """
     if mode.startswith("I;16"):
         return 65535.0
+    peak = float(values.max()) if values.size else 0.0
+    if mode == "F" and 1.0 < peak <= _BRIGHTEST and bool((values != np.rint(values)).any()):
+        return 1.0
     levels = (65535.0, 4294967295.0) if mode == "I" else (1.0, 255.0, 65535.0)
     for level in levels:
         if peak <= level:
@@ -75,6 +90,10 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Opaque picture and its 8-bit alpha, None where nothing is transparent."""
     if not image.has_transparency_data:
         return image, None
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:  # of 16 bits, and Pillow reads 8
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     alpha = rgba.getchannel("A")
     mask = None if alpha.getextrema() == (255, 255) else alpha

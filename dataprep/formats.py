@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from dataprep.errors import RowError
 
@@ -39,6 +39,10 @@ IMAGE_SUFFIXES = frozenset(
         *("jp2", "j2k", "jpx", "ppm", "pgm", "pbm", "pnm", "ico", "qoi", "heic", "heif", "jxl"),
     )
 )
+_TIFF = frozenset({b"II*\0", b"MM\0*"})
+_ICON = b"\0\0\1\0"
+_LARGEST_ICON = 1024  # px; 256 by the format, whose bitmaps say twice their height
+_OVERFLOWING = frozenset({"RGB", "RGBA", "LA", "YCbCr"})  # modes that Pillow scales deep JPEG 2000 to
 _PLUGIN = {"HEIF": "pillow-heif", "JXL": "pillow-jxl-plugin"}
 # What decoders raise on damaged files, found by feeding them mutated files.
 DECODE_ERRORS = (
@@ -112,8 +116,78 @@ def row_error(code: str, error: Exception, path: Path, head: bytes | None = None
             return RowError(
                 "not-an-image", f"no picture format this program reads ({path.suffix or 'no suffix'})"
             )
+        if head is not None and head[:4] in _TIFF and (kind := _unread_tiff(path)):
+            return RowError("unsupported", f"{kind} is not read; save it as PNG or TIFF of 8 or 16 bits")
         return RowError("unreadable", f"named {path.suffix}, but {_kind(head or b'')}")
     return RowError(code, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def _unread_tiff(path: Path) -> str | None:
+    """What a TIFF is whose header is sound and whose samples Pillow cannot read; None if it is not sound."""
+    try:
+        with path.open("rb") as file:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+            file.seek(tags.next)
+            tags.load(file)
+        bits, samples = tags.get(258), tags.get(277, 1)  # BitsPerSample, SamplesPerPixel
+        if not isinstance(bits, tuple) or not bits or not tags.get(256) or not tags.get(257):
+            return None
+        number = {1: "whole", 2: "signed", 3: "float"}.get(tags.get(339, (1,))[0], "other")  # SampleFormat
+    except DECODE_ERRORS:
+        return None
+    return f"TIFF of {samples} samples a pixel, {number} numbers of {bits[0]} bits,"
+
+
+def refuse_bloated_icon(head: bytes, stream: IO[bytes]) -> None:
+    """Refuse an icon that hides a large picture: Pillow decodes icons at once, before any limit is looked at.
+
+    Args:
+        head: first bytes of the file, 6 or more.
+        stream: the file; its position is kept.
+    Raises:
+        RowError: "too-large".
+    """
+    if not head.startswith(_ICON) or len(head) < 6:
+        return
+    position = stream.tell()
+    stream.seek(6)
+    entries = stream.read(16 * int.from_bytes(head[4:6], "little"))
+    for at in range(12, len(entries) - 3, 16):
+        stream.seek(int.from_bytes(entries[at : at + 4], "little"))
+        start = stream.read(24)
+        if start.startswith(b"\x89PNG"):
+            width, height = struct.unpack(">II", start[16:24].ljust(8, b"\0"))
+        else:
+            width, height = map(abs, struct.unpack("<ii", start[4:12].ljust(8, b"\0")))
+        if max(width, height) > _LARGEST_ICON:
+            raise RowError("too-large", f"an icon of {width}x{height} px; icons have {_LARGEST_ICON} at most")
+    stream.seek(position)
+
+
+def refuse_misread(image: Image.Image, stream: IO[bytes]) -> None:
+    """Refuse what Pillow decodes to wrong pixels without an error.
+
+    JPEG 2000 in colour of more than 8 bits: the scaling to 8 bits overflows, and white becomes black.
+
+    Args:
+        image: with its header read.
+        stream: the file; its position is kept.
+    Raises:
+        RowError: "unsupported".
+    """
+    if image.format != "JPEG2000" or image.mode not in _OVERFLOWING:
+        return
+    position = stream.tell()
+    stream.seek(0)
+    head = stream.read(_TAIL)
+    stream.seek(position)
+    at = head.find(b"\xff\x4f\xff\x51") + 2  # start of codestream, then its sizes
+    components = head[at + 38 : at + 40]
+    count = int.from_bytes(components)
+    bits = max(((depth & 0x7F) + 1 for depth in head[at + 40 : at + 40 + 3 * count : 3]), default=0)
+    if at > 1 and bits > 8:
+        detail = f"JPEG 2000 in colour of {bits} bits a sample is decoded wrongly; save it as PNG"
+        raise RowError("unsupported", detail)
 
 
 def _kind(head: bytes) -> str:

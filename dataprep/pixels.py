@@ -6,6 +6,7 @@ This is the only file that knows which errors Pillow raises; they leave it as Ro
 from __future__ import annotations
 
 import io
+import math
 import struct
 import threading
 import warnings
@@ -22,10 +23,17 @@ from PIL import Image
 from dataprep.colour import Alpha, opacity, to_srgb
 from dataprep.digest import digest
 from dataprep.errors import RowError
-from dataprep.formats import DECODE_ERRORS, is_cut_off, readers, row_error
+from dataprep.formats import (
+    DECODE_ERRORS,
+    is_cut_off,
+    readers,
+    refuse_bloated_icon,
+    refuse_misread,
+    row_error,
+)
 
 # Raise it when the same file and policy give other pixels.
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 
 _ORIENTATION = 0x0112  # EXIF tag
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -75,6 +83,7 @@ class Probe:
         height: px.
         frames: of an animation, or pages; the pictures behind a phone's (gain map, depth) are none.
         whole: False for the rows that are there of a truncated picture.
+        final: False where the pixels were not read that could say more: the picture is beyond the limits.
     """
 
     format: str
@@ -82,10 +91,28 @@ class Probe:
     height: int
     frames: int = 1
     whole: bool = True
+    final: bool = True
 
 
-def probe(path: Path, policy: PixelPolicy | None = None, frame: int = 0) -> Probe:
-    """Format and upright size from the header; decodes no pixels, but of truncated files to be salvaged.
+@dataclass(frozen=True)
+class Limits:
+    """The largest picture that is decoded: px of its longest side, and of its area."""
+
+    side: float = math.inf
+    area: float = math.inf
+
+    def allow(self, width: int, height: int) -> bool:
+        """Whether a picture of this size may be decoded."""
+        return max(width, height) <= self.side and width * height <= self.area
+
+
+def probe(
+    path: Path, policy: PixelPolicy | None = None, frame: int = 0, limits: Limits | None = None
+) -> Probe:
+    """Format and upright size from the header.
+
+    Decodes pixels only of truncated files to be salvaged and of PNG with metadata behind its pixels, and only
+    where the header's size is within the limits.
 
     Raises:
         RowError: "empty", "not-an-image", "unreadable", "unsupported", or transiently "io".
@@ -93,16 +120,17 @@ def probe(path: Path, policy: PixelPolicy | None = None, frame: int = 0) -> Prob
     salvage = 0.0 if policy is None else policy.salvage
     with _opened(path, frame) as (image, stream):
         name, frames, whole = (image.format or "").lower(), _frames(image), True
-        if salvage and is_cut_off(image.format, stream):
-            image, whole = _decoded(image, path, salvage), False
-        elif image.format == "PNG" and _has_late_metadata(stream):
-            image = _decoded(image, path)  # rare: an orientation behind the pixels
+        cut_off = bool(salvage) and is_cut_off(image.format, stream)
+        late = cut_off or (image.format == "PNG" and _has_late_metadata(stream))  # rare
+        final = not late or (limits or Limits()).allow(*image.size)
+        if late and final:
+            image, whole = _decoded(image, path, salvage if cut_off else 0.0), not cut_off
         width, height = image.size
         if max(width, height) > _GREATEST_SIDE:
             raise RowError("unreadable", f"the header claims {width}x{height} px")
         if _orientation(image) in _SIDEWAYS:
             width, height = height, width
-        return Probe(name, width, height, frames, whole)
+        return Probe(name, width, height, frames, whole, final)
 
 
 def load_rgb(path: Path, policy: PixelPolicy, frame: int = 0) -> Image.Image:
@@ -259,6 +287,7 @@ def _opened(path: Path, frame: int = 0) -> Iterator[tuple[Image.Image, IO[bytes]
     with stream:
         try:
             head = stream.read(32)
+            refuse_bloated_icon(head, stream)
             stream.seek(0)
             image = Image.open(stream, formats=readers(head))
             if frame:
@@ -266,6 +295,7 @@ def _opened(path: Path, frame: int = 0) -> Iterator[tuple[Image.Image, IO[bytes]
         except DECODE_ERRORS as error:
             raise row_error("unreadable", error, path, head=head) from error
         with image:
+            refuse_misread(image, stream)
             yield image, stream
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprep.errors import RowError
-from dataprep.pixels import PIXELS_VERSION, PixelPolicy, probe
+from dataprep.pixels import PIXELS_VERSION, Limits, PixelPolicy, probe
 from dataprep.store import write_table
 from dataprep.walk import Found
 
@@ -49,17 +49,23 @@ class Facts:
     frames: int = 1
     whole: bool = True
     fault: tuple[str, str] | None = None
-    transient: bool = False  # the fault may be gone at the next run
+    transient: bool = False  # the next run may find otherwise: a fault may be gone, limits higher
 
 
-def read_facts(path: Path, policy: PixelPolicy | None = None) -> Facts:
-    """Hash the file and read its header; a file that changes meanwhile is read again, a few times."""
+def read_facts(path: Path, policy: PixelPolicy | None = None, limits: Limits | None = None) -> Facts:
+    """Hash the file and read its header; a file that changes meanwhile is read again, a few times.
+
+    Args:
+        path: of the file.
+        policy: what its pixels are.
+        limits: the largest picture that may be decoded, where the header is not enough.
+    """
     for _ in range(_ATTEMPTS):
         try:
             with path.open("rb") as file:
                 before = _stamp(os.fstat(file.fileno()))
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            facts = _probed(path, policy, sha256, before[0])
+            facts = _probed(path, policy, limits, sha256, before[0])
             if _stamp(path.stat()) == before:
                 return facts
         except OSError as error:
@@ -70,12 +76,17 @@ def read_facts(path: Path, policy: PixelPolicy | None = None) -> Facts:
     )
 
 
-def _probed(path: Path, policy: PixelPolicy | None, sha256: str, size_bytes: int) -> Facts:
+def _probed(
+    path: Path, policy: PixelPolicy | None, limits: Limits | None, sha256: str, size_bytes: int
+) -> Facts:
     try:
-        found = probe(path, policy)
+        found = probe(path, policy, limits=limits)
     except RowError as error:
         return Facts(sha256, size_bytes, fault=(error.code, error.detail), transient=error.transient)
-    return Facts(sha256, size_bytes, found.format, found.width, found.height, found.frames, found.whole)
+    return Facts(
+        sha256, size_bytes, found.format, found.width, found.height, found.frames, found.whole,
+        transient=not found.final,
+    )  # fmt: skip
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int, int]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+_Identity = tuple[int, int]  # device and inode
+_Seen = dict[_Identity, bool]  # folder -> whether its files are listed; the others are to be skipped
 
 
 @dataclass(frozen=True)
@@ -27,26 +31,42 @@ class Found:
 
 
 def walk(root: Path, skip: tuple[Path, ...] = ()) -> Iterator[Found]:
-    """All files under `root`, folder by folder, sorted by name. Links to folders are followed once.
+    """All files under `root`, folder by folder, sorted by name; every real folder once.
+
+    Folders behind links come after all others, so that a file is named by its own path where it has one. A
+    link to a folder that was listed already is a fault.
 
     Args:
         root: an existing folder.
         skip: folders that are none of the user's files, such as the output folder.
     """
-    skipped = {_identity(folder.stat()) for folder in skip if folder.is_dir()}
-    yield from _walk(root, root, skipped, frozenset({_identity(root.stat())}))
+    seen = {_identity(folder.stat()): False for folder in skip if folder.is_dir()}
+    links = deque([(root, _identity(root.stat()))])
+    seen.pop(links[0][1], None)
+    while links:
+        start, identity = links.popleft()
+        if identity in seen:
+            yield from _again(root, start, identity, seen)
+        else:
+            seen[identity] = True
+            yield from _below(root, start, seen, links)
 
 
-def _walk(
-    root: Path, folder: Path, skipped: set[tuple[int, int]], above: frozenset[tuple[int, int]]
-) -> Iterator[Found]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        name = _name(root, folder) + "/"
-        yield Found(folder, name, None, ("unreadable", f"the folder cannot be listed: {error.strerror}"))
-        return
-    for entry in entries:
+def _below(root: Path, start: Path, seen: _Seen, links: deque[tuple[Path, _Identity]]) -> Iterator[Found]:
+    """What lies under a folder, without recursion: folders may be nested more deeply than Python calls.
+
+    Args:
+        root: what names are relative to.
+        start: where to begin.
+        seen: folders not to be entered, grows.
+        links: to folders, which are left for later, grows.
+    """
+    stack = [iter((yield from _listed(root, start)))]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+            continue
         path = Path(entry.path)
         try:
             found = path.stat()
@@ -56,10 +76,32 @@ def _walk(
             continue
         if not stat.S_ISDIR(found.st_mode):
             yield _file(root, path, found)
-        elif _identity(found) in above:
-            yield Found(path, _name(root, path) + "/", None, ("loop", "a link to a folder that contains it"))
-        elif _identity(found) not in skipped:
-            yield from _walk(root, path, skipped, above | {_identity(found)})
+        elif entry.is_symlink():
+            links.append((path, _identity(found)))
+        elif _identity(found) in seen:
+            yield from _again(root, path, _identity(found), seen)
+        else:
+            seen[_identity(found)] = True
+            stack.append(iter((yield from _listed(root, path))))
+
+
+def _listed(root: Path, folder: Path) -> Generator[Found, None, list[os.DirEntry[str]]]:
+    """A folder's entries by name, none and a fault if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        detail = f"the folder cannot be listed: {error.strerror}"
+        yield Found(folder, _name(root, folder) + "/", None, ("unreadable", detail))
+        return []
+
+
+def _again(root: Path, folder: Path, identity: _Identity, seen: _Seen) -> Iterator[Found]:
+    """The fault of a folder that is reached again; nothing where it is one of those to skip."""
+    if seen[identity]:
+        inside = any(_identity(above.stat()) == identity for above in folder.parents)
+        kind = "a folder that contains it" if inside else "a folder that is listed already"
+        yield Found(folder, _name(root, folder) + "/", None, ("loop", f"a link to {kind}"))
 
 
 def _file(root: Path, path: Path, found: os.stat_result) -> Found:
@@ -81,5 +123,5 @@ def _printable(name: str) -> str:
     return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
+def _identity(found: os.stat_result) -> _Identity:
     return found.st_dev, found.st_ino

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dataprep.colour import to_srgb
+from dataprep.colour import opacity, to_srgb
 
 
 def gradient() -> np.ndarray:
@@ -33,6 +33,35 @@ def test_float_and_32_bit_grey_are_scaled_to_their_white() -> None:
 def test_float_values_beyond_every_range_are_refused() -> None:
     with pytest.raises(ValueError, match="values up to"):
         to_srgb(Image.fromarray(np.full((4, 4), 1e9, np.float32)), "white")
+
+
+def test_lights_beyond_white_are_clipped_in_a_float_picture_scaled_to_1() -> None:
+    ramp = np.linspace(0, 1.3, 64, dtype=np.float32)[None, :].repeat(4, axis=0)
+    shown = np.asarray(to_srgb(Image.fromarray(ramp), "white"))[0, :, 0]
+    assert shown.tolist() == np.clip(np.rint(ramp[0] * 255), 0, 255).astype(int).tolist()
+
+
+def test_whole_numbers_in_a_float_picture_are_levels() -> None:
+    levels = np.array([[0, 1, 3, 5]], np.float32)
+    assert np.asarray(to_srgb(Image.fromarray(levels), "white"))[0, :, 0].tolist() == [0, 1, 3, 5]
+
+
+def test_the_transparent_value_of_sixteen_bit_grey_is_resolved() -> None:
+    deep = np.array([[1000, 1001, 40_000]], np.uint16)  # the first two are one level of 8 bits
+    buffer = io.BytesIO()
+    Image.fromarray(deep).save(buffer, "PNG", transparency=1000)
+    with Image.open(buffer) as read:
+        assert np.asarray(to_srgb(read, "white"))[0, :, 0].tolist() == [255, 4, 156]
+        mask = opacity(read)
+    assert mask is not None
+    assert np.asarray(mask).tolist() == [[0, 255, 255]]
+
+
+def test_the_transparent_colour_of_sixteen_bits_is_resolved() -> None:
+    image = Image.new("RGB", (2, 1), (3, 7, 255))
+    image.putpixel((1, 0), (9, 9, 9))
+    image.info["transparency"] = (1000, 2000, 65535)  # as Pillow reads it beside pixels of 8 bits
+    assert np.asarray(to_srgb(image, "white"))[0].tolist() == [[255] * 3, [9] * 3]
 
 
 def test_not_a_number_becomes_black() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from dataprep.likeness import TRIMMED, WHOLE, alike, mirrored, thumb
+from dataprep.likeness import TRIMMED, WHOLE, Thumbs, alike, thumb
 
 
 def soft(seed: int) -> Image.Image:
@@ -42,7 +42,20 @@ def test_plain_walls_are_alike_only_in_the_same_colour() -> None:
 
 def test_the_thumb_of_the_mirrored_picture_needs_no_picture() -> None:
     image = soft(1)
-    assert mirrored(thumb(image)) == thumb(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    flipped = Thumbs([thumb(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))])
+    assert np.array_equal(Thumbs([thumb(image)], mirror=True).values, flipped.values)
+
+
+def test_one_picture_against_many_is_each_pair_by_itself() -> None:
+    pictures = [soft(seed) for seed in range(5)]
+    pictures += [ImageEnhance.Brightness(picture).enhance(0.8) for picture in pictures]
+    pictures += [picture.convert("L").convert("RGB") for picture in pictures[:5]]
+    pictures += [Image.new("RGB", (9, 9), colour) for colour in ("red", (250, 4, 3), "blue", "grey")]
+    texts = [thumb(picture) for picture in pictures]
+    thumbs = Thumbs(texts)
+    for i, text in enumerate(texts):
+        found = thumbs.alike(i, thumbs, np.arange(len(texts)), WHOLE)
+        assert found.tolist() == [alike(text, other) for other in texts]
 
 
 def test_trimmed_pictures_have_to_be_more_alike_than_whole_ones() -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 
 from dataprep import pixels
 from dataprep.errors import RowError
-from dataprep.pixels import PixelCache, PixelPolicy, load_mask, load_rgb, load_small, probe
+from dataprep.pixels import Limits, PixelCache, PixelPolicy, load_mask, load_rgb, load_small, probe
 
 UPRIGHT_TO_STORED = {
     1: None,
@@ -94,6 +94,41 @@ def test_orientation_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
     path.write_bytes(buffer.getvalue()[:-12] + chunk + buffer.getvalue()[-12:])
     found = probe(path)
     assert (found.width, found.height) == load_rgb(path, PixelPolicy()).size == (64, 96)
+
+
+def black_png(path: Path, side: int, *, ending: bytes) -> None:
+    """Rows that compress a thousandfold, and what stands behind the pixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (side, side)).save(buffer, "PNG")
+    path.write_bytes(buffer.getvalue()[:-12] + ending)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+BEHIND_PIXELS = {
+    "text": chunk(b"tEXt", b"a\0b") + chunk(b"IEND", b""),
+    "profile": chunk(b"eXIf", b"MM\0*") + chunk(b"IEND", b""),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("ending", BEHIND_PIXELS)
+@pytest.mark.parametrize("limits", [Limits(side=500), Limits(area=250_000)])
+def test_nothing_beyond_the_limits_is_decoded_to_learn_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, limits: Limits
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    black_png(tmp_path / "bomb.png", 501, ending=BEHIND_PIXELS[ending])
+    black_png(tmp_path / "fine.png", 500, ending=BEHIND_PIXELS[ending])
+    policy = PixelPolicy(salvage=0.1)
+    assert probe(tmp_path / "fine.png", policy, limits=limits).final
+    monkeypatch.setattr("dataprep.pixels._decoded", forbidden)
+    found = probe(tmp_path / "bomb.png", policy, limits=limits)
+    assert (found.width, found.height, found.final) == (501, 501, False)
 
 
 def test_animated_pictures_give_their_first_frame(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dataprep import scan_cache
 from dataprep.digest import file_sha256
-from dataprep.pixels import PixelPolicy
+from dataprep.pixels import Limits, PixelPolicy
 from dataprep.scan_cache import Facts, ScanCache, read_facts
 from dataprep.walk import Found, walk
 
@@ -73,10 +73,10 @@ def test_a_file_that_keeps_changing_is_named_and_tried_again(
     item = picture(tmp_path)
     probed = scan_cache.probe
 
-    def growing(path: Path, policy: PixelPolicy | None = None) -> object:
+    def growing(path: Path, policy: PixelPolicy | None = None, *, limits: Limits | None = None) -> object:
         with path.open("ab") as file:
             file.write(b"more")
-        return probed(path, policy)
+        return probed(path, policy, limits=limits)
 
     monkeypatch.setattr(scan_cache, "probe", growing)
     facts = read_facts(item.path)

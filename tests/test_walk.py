@@ -36,6 +36,59 @@ def test_a_loop_of_links_ends_and_is_named(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
+def test_folders_that_link_to_each_other_are_each_listed_once(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abcdefg"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "x.png").touch()
+    for folder in folders:
+        for other in folders:
+            if folder != other:
+                (folder / f"to {other.name}").symlink_to(other, target_is_directory=True)
+    found = list(walk(tmp_path))
+    assert [item.name for item in found if item.fault is None] == [f"{name}/x.png" for name in "abcdefg"]
+    assert {item.fault for item in found} == {None, ("loop", "a link to a folder that is listed already")}
+    assert len(found) == 7 + 7 * 6
+
+
+def test_a_folder_elsewhere_is_followed_once_and_its_own_name_goes_before_a_links(tmp_path: Path) -> None:
+    elsewhere, raw = tmp_path / "elsewhere", tmp_path / "raw"
+    elsewhere.mkdir()
+    (elsewhere / "x.png").touch()
+    (raw / "own").mkdir(parents=True)
+    (raw / "own" / "y.png").touch()
+    (raw / "a link").symlink_to(raw / "own", target_is_directory=True)
+    for name in ("b", "c"):
+        (raw / name).symlink_to(elsewhere, target_is_directory=True)
+    whole = [item.name for item in walk(raw) if item.fault is None]
+    assert whole == ["own/y.png", "b/x.png"]
+    assert names(raw) == ["own/y.png", "a link/", "b/x.png", "c/"]
+
+
+def test_a_link_to_a_skipped_folder_is_not_entered(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.png").touch()
+    (tmp_path / "to out").symlink_to(tmp_path / "out", target_is_directory=True)
+    assert names(tmp_path, tmp_path / "out") == []
+
+
+def test_folders_may_be_nested_more_deeply_than_python_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("a.png").touch()
+    (found,) = walk(tmp_path)
+    assert found.fault is None
+    assert found.name == "d/" * 1200 + "a.png"
+    for _ in range(1200):  # pytest's own clean-up is recursive
+        for path in Path().iterdir():
+            path.rmdir() if path.is_dir() else path.unlink()
+        os.chdir("..")
+
+
 def test_a_link_that_leads_nowhere_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
     (found,) = walk(tmp_path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataprep.boxes import Box, around, box_within, cut, overlap
-from dataprep.bucket_plan import Costs, area_costs, assign, candidates, fits
+from dataprep.bucket_plan import Costs, area_costs, assign, candidates, fits, ragged_buckets
 from dataprep.buckets import BucketGrid, Size, bucket_sizes, place
 from dataprep.class_plan import bucket_of, in_proportion
 from dataprep.errors import ConfigError
@@ -20,6 +20,7 @@ from dataprep.manifest import ACTIVE, BOX, QUARANTINED
 from dataprep.stage import Context, Row, Stage, TableFunction
 
 _SUBJECT_CUT = 2.0  # cost of a subject that is wholly cut away, against 1 for the whole picture
+_SAME_LOSS = 1e-9  # mean share of the pixels
 _TOO_SMALL = 1e3  # cost of a bucket for which a picture would be enlarged too much
 
 
@@ -27,7 +28,7 @@ class Bucket(Stage, frozen=True):
     """Settings of the buckets."""
 
     name: ClassVar[str] = "bucket"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -64,19 +65,26 @@ class Bucket(Stage, frozen=True):
     step: Annotated[int, Field(ge=8, le=256, multiple_of=8, description="sides are multiples of it, px")] = 64
     plan: Annotated[
         Literal["best", "kohya"],
-        Field(description="best: least is cut, whole batches in every bucket; kohya: its list and choice"),
+        Field(
+            description="best: whole batches in every bucket, then least is cut; kohya: its list and choice"
+        ),
     ] = "best"
     batch_size: Annotated[
         int,
         Field(
             ge=1,
             le=256,
-            description="buckets of the best plan hold multiples of it where that cuts no more than kohya",
+            description="buckets of the best plan hold multiples of it, though more may be cut for that: "
+            "up to whole_batch_cost",
         ),
     ] = 2
     whole_batch_cost: Annotated[
         float,
-        Field(ge=0, le=1, description="share of the pixels that whole batches may cost, else parts of one"),
+        Field(
+            ge=0,
+            le=1,
+            description="share of the pixels that whole batches may cost; beyond it parts of one are enough",
+        ),
     ] = 0.04
     max_upscale: Annotated[
         float, Field(ge=1, le=16, description="pictures that would be enlarged more are set aside")
@@ -131,7 +139,7 @@ class Bucket(Stage, frozen=True):
         if self.plan == "kohya":
             chosen = [place(*_region(row), sorted(sizes)).bucket for row in rows]
         else:
-            chosen = self._proportional(fit, sizes, like) if like else self._planned(fit, sizes, grid)
+            chosen = self._proportional(fit, sizes, like) if like else self._planned(fit, sizes, grid, theirs)
         for row, size, their in zip(rows, chosen, theirs, strict=True):
             _fill(row, size, their)
         return sorted(Counter(chosen), key=_shape)
@@ -142,10 +150,11 @@ class Bucket(Stage, frozen=True):
         bad = fit.scales[np.arange(len(places)), places] > self.max_upscale
         return [sizes[at] for at in np.where(bad, fit.costs.argmin(axis=1), places)]
 
-    def _planned(self, fit: _Fit, sizes: list[Size], grid: BucketGrid) -> list[Size]:
+    def _planned(self, fit: _Fit, sizes: list[Size], grid: BucketGrid, theirs: list[Size]) -> list[Size]:
         """The best plan in whole batches, or in the greatest part of one that costs little more than none.
 
         A part is enough where repeats fill the batch: a bucket of 3 pictures, 10 repeats, is 15 batches of 2.
+        Where that neither has fewer ragged batches nor cuts less than kohya's choice, `theirs`, it is theirs.
         """
         costs = fit.costs + np.where(fit.scales > self.max_upscale, _TOO_SMALL, 0.0)
         costs = costs + area_costs(sizes, grid.area)
@@ -158,7 +167,21 @@ class Bucket(Stage, frozen=True):
         )
         # Pictures that whole batches would enlarge too much go to their own best bucket.
         bad = fit.scales[rows, places] > self.max_upscale
-        return [sizes[at] for at in np.where(bad, costs.argmin(axis=1), places)]
+        places = np.where(bad, costs.argmin(axis=1), places)
+        return theirs if self._dominated(fit, places, sizes, theirs) else [sizes[at] for at in places]
+
+    def _dominated(self, fit: _Fit, places: NDArray[np.int64], sizes: list[Size], theirs: list[Size]) -> bool:
+        """Whether kohya's choice is no worse in anything, better in something, and open to every picture."""
+        if not set(theirs) <= set(sizes):
+            return False
+        index = {size: at for at, size in enumerate(sizes)}
+        other = np.array([index[size] for size in theirs])
+        rows = np.arange(len(places))
+        if (fit.scales[rows, other] > self.max_upscale).any():
+            return False
+        ragged = ragged_buckets(other, self.batch_size) - ragged_buckets(places, self.batch_size)
+        loss = float(fit.costs[rows, other].mean() - fit.costs[rows, places].mean())
+        return ragged <= 0 and loss < _SAME_LOSS and (ragged < 0 or loss < -_SAME_LOSS)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class Dedup(Stage, frozen=True):
     """Settings of the duplicate search."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -54,7 +54,9 @@ class Dedup(Stage, frozen=True):
         ]
     )
 
-    max_distance: Annotated[int, Field(ge=0, le=16, description="Hamming distance of copies, of 64 bits")] = 8
+    max_distance: Annotated[
+        int, Field(ge=0, le=16, description="Hamming distance of copies, of 64 bits; text pages: 4 at most")
+    ] = 8
     review_distance: Annotated[
         int, Field(ge=0, le=20, description="pictures up to this distance are reported, not dropped, bits")
     ] = 10
@@ -96,7 +98,7 @@ class Dedup(Stage, frozen=True):
         if self.review_distance <= self.max_distance:
             return
         rest = [row for row in rest if row["state"] == ACTIVE]
-        for near in find_copies(rest, self.review_distance, mirrored=self.mirrored):
+        for near in find_copies(rest, self.review_distance, mirrored=self.mirrored, lenient_pages=True):
             rest[near.row].update(similar_to=rest[near.of]["id"], similar_distance=near.distance)
 
     def _drop_crops(self, rows: list[Row]) -> None:

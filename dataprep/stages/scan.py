@@ -19,7 +19,7 @@ from dataprep.digest import digest
 from dataprep.errors import RowError
 from dataprep.formats import IMAGE_SUFFIXES
 from dataprep.manifest import ACTIVE, BASE, QUARANTINED, conform
-from dataprep.pixels import PixelPolicy, probe
+from dataprep.pixels import Limits, PixelPolicy, probe
 from dataprep.scan_cache import Facts, ScanCache, read_facts
 from dataprep.stage import Context, Stage, TableFunction
 from dataprep.walk import Found, walk
@@ -74,6 +74,9 @@ class Scan(Stage, frozen=True):
         """The part of the settings that decides about pixels."""
         return PixelPolicy(alpha=self.alpha, salvage=self.salvage)
 
+    def _limits(self) -> Limits:
+        return Limits(self.max_side, self.max_megapixels * 1e6)
+
     def open(self, context: Context) -> TableFunction:
         """The function ignores the table it is given: a source looks at the folders."""
 
@@ -121,7 +124,7 @@ class Scan(Stage, frozen=True):
         if size_bytes > self.max_megabytes * 2**20:
             detail = f"{size_bytes / 2**20:.0f} MiB; scan.max_megabytes allows {self.max_megabytes:g}"
             return Facts(bytes=size_bytes, fault=("too-large", detail))
-        return cache.get(role, item) or read_facts(item.path, self.policy())
+        return cache.get(role, item) or read_facts(item.path, self.policy(), self._limits())
 
     def _row(
         self, item: Found, role: str, facts: Facts, captions: dict[str, str | None], frame: int

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from benchmarks.buckets import loss, mixes, ragged
 from dataprep.errors import ConfigError
 from dataprep.stage import Context
 from dataprep.stages.bucket import Bucket
@@ -121,6 +122,18 @@ def test_the_best_plan_cuts_no_more_than_kohyas(context: Context) -> None:
     assert sum(row["crop_loss"] for row in best) < 0.8 * sum(row["crop_loss"] for row in kohya)
     for ours, theirs in zip(best, kohya, strict=True):
         assert ours["kohya_crop_loss"] == pytest.approx(theirs["crop_loss"])
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 8, 16])
+def test_the_best_plan_is_nowhere_worse_than_kohyas_in_all(context: Context, batch_size: int) -> None:
+    for name, sizes in mixes().items():
+        theirs, ours = (
+            bucketed(context, rows_of(*sizes), resolution=512, plan=plan, batch_size=batch_size)
+            for plan in ("kohya", "best")
+        )
+        fewer = ragged(ours, batch_size) < ragged(theirs, batch_size)
+        same = [row["box"] for row in ours] == [row["box"] for row in theirs]
+        assert fewer or same or loss(ours) < loss(theirs), name
 
 
 def test_a_subject_that_cannot_be_kept_whole_is_recorded(context: Context) -> None:

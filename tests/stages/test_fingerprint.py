@@ -2,13 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import imagehash
 import numpy as np
 import pyarrow as pa
+import pytest
 from PIL import Image
 
+from benchmarks.corpus import MAKERS
+from dataprep.likeness import alike, thumb
+from dataprep.pixels import PixelPolicy, load_rgb, load_small
 from dataprep.stage import Context
 from dataprep.stages.fingerprint import Fingerprint
 
@@ -39,6 +44,21 @@ def test_large_jpegs_are_hashed_from_a_reduced_decode_within_two_bits(
     for row, found in zip(rows, result, strict=True):
         full = imagehash.phash(Image.open(context.raw / row["path"]))
         assert imagehash.hex_to_hash(found["phash"]) - full <= 2
+
+
+@pytest.mark.parametrize(("kind", "most"), [("photo", 4), ("drawing", 4), ("page", 8), ("flat", 64)])
+def test_the_reduced_decode_changes_few_bits_and_never_the_second_measure(
+    tmp_path: Path, kind: str, most: int
+) -> None:
+    rng = np.random.default_rng(3)
+    for i in range(3):
+        image, _ = MAKERS[kind](rng)
+        path = tmp_path / f"{i}.jpg"
+        image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST).save(path, quality=90)
+        full, small = load_rgb(path, PixelPolicy()), load_small(path, PixelPolicy(), 256)
+        # The hash of one shade is noise, so flat pictures may differ in any number of bits.
+        assert imagehash.phash(full) - imagehash.phash(small) <= most
+        assert alike(thumb(full), thumb(small))
 
 
 def test_borders_are_ignored_by_the_second_hash(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import struct
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +122,19 @@ def test_limits_set_pictures_aside_with_the_reason(
 ) -> None:
     picture(context.raw / "a.png")
     assert scanned(context, **settings)["train:a.png"]["reason"] == reason
+
+
+def test_limits_that_were_raised_are_applied_to_files_known_from_before(context: Context) -> None:
+    path = context.raw / "a.png"
+    picture(path)
+    data, text = path.read_bytes(), b"tEXta\0b"
+    chunk = struct.pack(">I", 3) + text + struct.pack(">I", zlib.crc32(text))
+    path.write_bytes(data[:-12] + chunk + data[-12:])  # behind the pixels
+    long_ago = time.time() - 60
+    os.utime(path, (long_ago, long_ago))
+    time.sleep(0.11)  # a file changed a moment ago is never taken from memory
+    assert scanned(context, max_side=79)["train:a.png"]["state"] == "quarantined"
+    assert scanned(context, max_side=80)["train:a.png"]["state"] == "active"
 
 
 def test_the_output_folder_inside_the_raw_one_is_not_scanned(context: Context) -> None:
