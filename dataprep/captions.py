@@ -195,3 +195,26 @@ def same_prose(one: str, other: str) -> bool:
     """Whether prose captions differ only by what editors do on saving: white space, lower-casing it all."""
     a, b = _SPACES.sub(" ", one).strip(" ,"), _SPACES.sub(" ", other).strip(" ,")
     return a == b or b == a.lower()
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What the program puts before every training caption."""
+
+    trigger: str | None = None
+    class_word: str | None = None
+
+    def tags(self, text: str, role: str) -> tuple[str, ...]:
+        """A caption's tags without the lead."""
+        tags = tags_of(text)
+        return without_lead(tags, self.trigger, self.class_word) if role == "train" else tags
+
+    def prose(self, text: str, role: str) -> str:
+        """A prose caption without the lead."""
+        return prose_without_lead(text, self.trigger, self.class_word) if role == "train" else text
+
+    def in_front_of(self, text: str) -> bool:
+        """Whether a caption names the trigger word at all."""
+        return self.trigger is None or any(
+            tag_key(self.trigger) in (tag_key(tag), tag_key(tag).split(" ")[0]) for tag in tags_of(text)[:1]
+        )

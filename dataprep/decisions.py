@@ -52,6 +52,13 @@ class Hand:
             if name in event:
                 setattr(self, name, event[name])
 
+    def take_over(self, other: Hand) -> None:
+        """Add the decisions on what the file held before its bytes changed; where both decide, they win."""
+        self.apply({"removed": list(other.removed.values()), "added": list(other.added.values())})
+        for name in ("state", "box", "order", "caption"):
+            if getattr(other, name) is not None:
+                setattr(self, name, copy.copy(getattr(other, name)))
+
 
 @dataclass(frozen=True)
 class Journal:
@@ -72,7 +79,10 @@ class Journal:
 def _effective(events: Sequence[Event]) -> list[Event]:
     for i in range(len(events) - 1, -1, -1):
         if "undo" in events[i]:
-            return _effective(events[: min(int(events[i]["undo"]), i)]) + list(events[i + 1 :])
+            start = min(int(events[i]["undo"]), i)
+            # That a file has new bytes is no decision: what came before would be lost with it.
+            moved = [event for event in events[start:i] if "follows" in event]
+            return _effective(events[:start]) + moved + list(events[i + 1 :])
     return list(events)
 
 
@@ -80,9 +90,18 @@ def fold(events: Iterable[Event], start: Mapping[Image, Hand] | None = None) -> 
     """Add up decisions in order, on top of `start` (what came with the raw pictures; it is not changed)."""
     hands = copy.deepcopy(dict(start or {}))
     for event in events:
-        if "image" in event:
+        if "follows" in event:
+            for sha256, view in [image for image in hands if image[0] == event["follows"]]:
+                hands.setdefault((str(event["image"]), view), Hand()).take_over(hands[sha256, view])
+        elif "image" in event:
             hands.setdefault(image_of(event), Hand()).apply(event)
     return hands
+
+
+def follows(events: Iterable[Event], new: str, old: str) -> bool:
+    """Whether the decisions on the content `old` have gone over to `new` and not back since."""
+    between = [e for e in events if {str(e.get("follows")), str(e.get("image"))} == {new, old}]
+    return bool(between) and str(between[-1]["image"]) == new
 
 
 def image_of(event: Mapping[str, Any]) -> Image:
@@ -97,6 +116,7 @@ def decision(image: Image, who: Who, **what: Any) -> Event:  # noqa: ANN401 - an
         image: sha256 of the raw file and the view.
         who: where the person decided: a file edited outside, the web page, a command.
         what: any of added, removed, order (lists of tags), caption (text or None for the machine's),
+            follows (the sha256 that the file had before: its decisions go over to `image`),
             state ("keep", "drop", None), box (left, top, right, bottom in px, or None), and for the record
             file, old and new (the caption's texts), base (names the writing that was edited).
     """

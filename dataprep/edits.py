@@ -11,7 +11,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,18 +19,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataprep.captions import (
-    Text,
-    decode,
-    is_prose,
-    prose_without_lead,
-    same_prose,
-    tag_key,
-    tags_of,
-    without_lead,
+from dataprep.captions import Lead as Lead
+from dataprep.captions import Text, decode, is_prose, same_prose
+from dataprep.decisions import (
+    JOURNAL,
+    Event,
+    Hand,
+    Image,
+    Journal,
+    decision,
+    fold,
+    follows,
+    image_of,
+    read_journal,
 )
-from dataprep.decisions import JOURNAL, Event, Hand, Image, Journal, decision, fold, image_of, read_journal
-from dataprep.digest import digest
+from dataprep.digest import digest, file_sha256
 from dataprep.errors import InputError
 from dataprep.export.receipt import read_pending, read_receipt
 from dataprep.merge import Edit, difference, either
@@ -44,36 +47,20 @@ class Found:
     """One file that is not as it was written, and what that means."""
 
     file: str  # relative to OUT, as written
-    kind: str  # tags | prose | emptied | deleted | picture-deleted | spelling | lost | moved
+    kind: str  # tags | prose | emptied | deleted | picture-deleted | spelling | lost | moved | renamed
     sha256: str | None  # of the bytes found, None: no file
     event: Event | None = None  # the decision, None: it means nothing, or it is in the journal already
     note: str | None = None  # for people: what was noticed and what to do
+    at: str | None = None  # renamed: where the file is now, relative to OUT
 
 
-@dataclass(frozen=True)
-class Lead:
-    """What the program puts before every training caption."""
-
-    trigger: str | None = None
-    class_word: str | None = None
-
-    def tags(self, text: str, role: str) -> tuple[str, ...]:
-        """A caption's tags without the lead."""
-        tags = tags_of(text)
-        return without_lead(tags, self.trigger, self.class_word) if role == "train" else tags
-
-    def prose(self, text: str, role: str) -> str:
-        """A prose caption without the lead."""
-        return prose_without_lead(text, self.trigger, self.class_word) if role == "train" else text
-
-    def in_front_of(self, text: str) -> bool:
-        """Whether a caption names the trigger word at all."""
-        return self.trigger is None or any(
-            tag_key(self.trigger) in (tag_key(tag), tag_key(tag).split(" ")[0]) for tag in tags_of(text)[:1]
-        )
-
-
-def find_edits(out: Path, lead: Lead, hands: Mapping[Image, Hand], journal: Journal) -> list[Found]:
+def find_edits(
+    out: Path,
+    lead: Lead,
+    hands: Mapping[Image, Hand],
+    journal: Journal,
+    rewritten: Mapping[str, str] | None = None,
+) -> list[Found]:
     """Compare every caption and picture that the receipt lists with what is there now.
 
     Args:
@@ -81,10 +68,11 @@ def find_edits(out: Path, lead: Lead, hands: Mapping[Image, Hand], journal: Jour
         lead: what the captions start with.
         hands: the decisions known so far, those that came with the raw pictures included.
         journal: of the folder; an edit that is in it already gives no second event.
+        rewritten: sha256 of raw files when their pictures were prepared -> of the same files now.
     Raises:
         InputError: the receipt cannot be read.
     """
-    return list(_Search(out, lead, hands, journal).found())
+    return list(_Search(out, lead, hands, journal, rewritten or {}).found())
 
 
 @dataclass(frozen=True)
@@ -95,11 +83,12 @@ class Plan:
     hands: Mapping[Image, Hand]  # all decisions, those just found included
     lines: int  # of the journal, those just found included
     damaged: tuple[int, ...] = ()  # lines of the journal that cannot be read
+    followed: tuple[Event, ...] = ()  # decisions that go over to a file's new content
 
     @property
     def events(self) -> list[Event]:
         """Decisions that are not in the journal yet."""
-        return [found.event for found in self.found if found.event is not None]
+        return [*self.followed, *(found.event for found in self.found if found.event is not None)]
 
     @property
     def notes(self) -> list[str]:
@@ -108,21 +97,35 @@ class Plan:
         return list(dict.fromkeys([*lines, *(found.note for found in self.found if found.note)]))
 
 
-def plan(out: Path, lead: Lead, start: Mapping[Image, Hand] | None = None) -> Plan:
+def plan(
+    out: Path,
+    lead: Lead,
+    start: Mapping[Image, Hand] | None = None,
+    rewritten: Iterable[tuple[str, str, str]] = (),
+) -> Plan:
     """Find edits and add up all decisions. Writes nothing.
 
     Args:
         out: the prepared folder; may not exist yet.
         lead: what training captions start with.
         start: what came with the raw pictures.
+        rewritten: path, old sha256 and new sha256 of raw files whose bytes changed.
     Raises:
         InputError: the receipt or the journal cannot be read.
     """
     journal = read_journal(out)
     known = journal.effective()
-    found = find_edits(out, lead, fold(known, start), journal)
-    new = [item.event for item in found if item.event is not None]
-    return Plan(tuple(found), fold([*known, *new], start), len(journal.events) + len(new), journal.damaged)
+    followed = [
+        decision((new, ""), "file", follows=old, file=path)
+        for path, old, new in rewritten
+        if not follows(known, new, old)
+    ]
+    now = {old: new for _, old, new in reversed(list(rewritten))}
+    known += followed
+    found = find_edits(out, lead, fold(known, start), journal, now)
+    edits = [item.event for item in found if item.event is not None]
+    lines = len(journal.events) + len(followed) + len(edits)
+    return Plan(tuple(found), fold([*known, *edits], start), lines, journal.damaged, tuple(followed))
 
 
 def last_run(manifest: Path) -> tuple[Lead, dict[Image, Hand]]:
@@ -154,10 +157,17 @@ def contents(found: Iterable[Found]) -> dict[str, str]:
 
 
 class _Search:
-    def __init__(self, out: Path, lead: Lead, hands: Mapping[Image, Hand], journal: Journal) -> None:
-        self.out, self.lead, self.hands = out, lead, hands
-        self.last = _last_in_file(journal.effective())
-        self.last_ever = _last_in_file(journal.events)  # with those that were undone
+    def __init__(
+        self,
+        out: Path,
+        lead: Lead,
+        hands: Mapping[Image, Hand],
+        journal: Journal,
+        rewritten: Mapping[str, str],
+    ) -> None:
+        self.out, self.lead, self.hands, self.rewritten = out, lead, hands, rewritten
+        self.last = self._last_in_file(journal.effective())
+        self.last_ever = self._last_in_file(journal.events)  # with those that were undone
         self.unfinished = is_unfinished(out)
         self.taken = read_taken(out).files
         receipt = read_receipt(out).to_pylist()
@@ -188,6 +198,8 @@ class _Search:
             moved = self._elsewhere.get(_place(name), [])
             if len(moved) == 1:
                 yield self._moved(entries[name], moved[0])
+            elif (stem := self._renamed.get(name.rpartition(".")[0])) is not None:
+                yield self._found_renamed(entries[name], stem)
             elif self.unfinished:
                 note = f"the last run was stopped; {len(gone)} files that are missing since are written again"
                 yield Found(name, "lost", None, note=note)
@@ -231,11 +243,38 @@ class _Search:
         found = self._read(entry, path) if entry["kind"] == "caption" else None
         return Found(entry["file"], "moved", None, found.event if found else None, note)
 
+    @cached_property
+    def _renamed(self) -> dict[str, str]:
+        """Prepared pictures whose bytes have another name now: path without ending -> the same."""
+        gone = {e["sha256"]: name for name, e in self.pictures.items() if name not in self._there}
+        sizes = {self.pictures[name]["bytes"] for name in gone.values()}
+        found: dict[str, str] = {}
+        for path in (path for paths in self._elsewhere.values() for path in paths):
+            if path.is_file() and path.stat().st_size in sizes:
+                name = gone.get(file_sha256(path))
+                now = path.relative_to(self.out).as_posix()
+                if name is not None and now.split("/")[0] == name.split("/")[0]:
+                    found.setdefault(name.rpartition(".")[0], now.rpartition(".")[0])
+        return found
+
+    def _found_renamed(self, entry: Entry, stem: str) -> Found:
+        """A picture, or its caption, under a name that a person gave it."""
+        name = entry["file"]
+        now = f"{stem}.{name.rpartition('.')[2]}"
+        there = (self.out / now).is_file()
+        if entry["kind"] != "caption":
+            note = f"{name} was renamed to {now} by hand: the picture stays in training, under its old name"
+            return Found(name, "renamed", None, note=note, at=now)
+        found = self._read(entry, self.out / now) if there else self._caption_gone(entry)
+        if found is None:
+            return Found(name, "renamed", None, at=now)
+        return replace(found, at=now if there else None)
+
     def _picture_gone(self, entry: Entry) -> Found:
         name = entry["file"]
         if self._hand(entry).state == "drop":
             return Found(name, "picture-deleted", None)
-        event = decision(_image(entry), "file", state="drop", file=name)
+        event = decision(self._image(entry), "file", state="drop", file=name)
         note = f"{name} was deleted: the picture counts as dropped by hand (`dataprep undo` brings it back)"
         return Found(name, "picture-deleted", None, event, note)
 
@@ -257,8 +296,20 @@ class _Search:
         text = decode(data)
         return self._judged(entry, text, sha256, "" if text.text else "emptied")
 
+    def _image(self, entry: Entry) -> Image:
+        """Which image view a file is of, by the sha256 that the raw file has now."""
+        return self._now((entry["image_sha256"], entry["view"] or ""))
+
+    def _now(self, image: Image) -> Image:
+        return self.rewritten.get(image[0], image[0]), image[1]
+
+    def _last_in_file(self, events: Iterable[Event]) -> dict[tuple[Image, str], Event]:
+        """The last edit that was found in each file."""
+        edits = (event for event in events if "new" in event and "file" in event)
+        return {(self._now(image_of(event)), event["file"]): event for event in edits}
+
     def _hand(self, entry: Entry) -> Hand:
-        return self.hands.get(_image(entry), Hand())
+        return self.hands.get(self._image(entry), Hand())
 
     def _judged(self, entry: Entry, text: Text, sha256: str | None, kind: str) -> Found:
         """What a changed caption means, held against the text that the edit started from."""
@@ -270,7 +321,7 @@ class _Search:
             return Found(name, kind or "spelling", sha256, note=note)
         kind = kind or ("prose" if "caption" in what else "tags")
         what |= {"file": name, "old": bases[-1], "new": text.text, "base": _writing(entry)}
-        return Found(name, kind, sha256, decision(_image(entry), "file", **what), note)
+        return Found(name, kind, sha256, decision(self._image(entry), "file", **what), note)
 
     @cached_property
     def _beside(self) -> set[str]:
@@ -283,7 +334,7 @@ class _Search:
     def _bases(self, entry: Entry, sha256: str | None) -> list[str]:
         """The texts that an edit may have started from: one, but for a file that a run was killed at."""
         name, old = entry["file"], entry["caption"] or ""
-        last = (self.last_ever if self._is_leftover(name) else self.last).get((_image(entry), name))
+        last = (self.last_ever if self._is_leftover(name) else self.last).get((self._image(entry), name))
         if last and last.get("base") == _writing(entry):
             old = last["new"]  # the file was not written since this edit was journalled: a run was killed
         pending = self.pending.get(name)
@@ -304,6 +355,9 @@ class _Search:
             return {name: list(value) for name, value in what.items() if value}, edit
         new = self.lead.prose(text, role)
         same = any(same_prose(self.lead.prose(base, role), new) for base in bases)
+        if self._is_leftover(entry["file"]):  # of before the caption became a sentence elsewhere
+            file = self.lead.tags(text, role)
+            same = same or any(not difference(base, file) for base in tags)
         return ({} if same else {"caption": new}), Edit()
 
     def _note(self, entry: Entry, text: Text, kind: str, edit: Edit, *, prose: bool) -> str | None:
@@ -317,11 +371,6 @@ class _Search:
         if edit.repaired:
             return f"{name}: an editor broke {', '.join(edit.repaired)} on saving; mended"
         return None
-
-
-def _last_in_file(events: Iterable[Event]) -> dict[tuple[Image, str], Event]:
-    """The last edit that was found in each file."""
-    return {(image_of(event), event["file"]): event for event in events if "new" in event and "file" in event}
 
 
 def _writing(entry: Entry) -> str:
@@ -342,7 +391,3 @@ def _place(name: str) -> tuple[str, str]:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def _image(entry: Entry) -> Image:
-    return entry["image_sha256"], entry["view"] or ""

@@ -23,6 +23,11 @@ TAG = pa.struct(
         ("category", pa.string()),  # general | character | rating | ...
         ("fate", pa.string()),  # kept | absorbed | pruned | removed_by_hand | added_by_hand
         ("rule", pa.string()),  # why
+        (
+            "frequency",
+            pa.float32(),
+        ),  # share of single-subject pictures; null: not counted
+        ("bound", pa.float32()),  # 95 % Wilson lower bound of that share
     ]
 )
 

@@ -121,6 +121,11 @@ def recorded_revision(source: str) -> str | None:
     return revision if isinstance(revision, str) else None
 
 
+def is_recorded(source: str) -> bool:
+    """Whether a model was used before, so that its sha256 is known."""
+    return source in _record().get("models", {})
+
+
 def verified(source: str, root: Path, files: Sequence[str], revision: str | None, pinned: str | None) -> str:
     """SHA-256 of a model's files, held against the pin or the record of its first use.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from dataprep.errors import ModelError
-from dataprep.model_files import fetched, hashes, recheck, recorded_revision, verified
+from dataprep.model_files import fetched, hashes, is_recorded, recheck, recorded_revision, verified
 
 KINDS: Final = ("tagger", "clip", "vae", "base")
 LOCAL_MODELS: Final = "DATAPREP_MODELS"  # environment variable: a folder with one sub-folder per model
@@ -31,6 +31,12 @@ _OPEN_CLIP_ARCHITECTURES: Final = (
     "roberta",
     "xlm",
     "pe-",
+)
+_DEEPDANBOORU: Final = ("model.onnx", "tags.txt")
+# What lies beside a tagger's network and decides what its numbers mean.
+_BESIDE_TAGGER: Final = (
+    *("selected_tags.csv", "tags.csv", "tags.txt", "tags-character.txt"),
+    *("thresholds.json", "thresholds.csv", "config.json"),
 )
 _WEIGHTS: Final = frozenset(
     {".onnx", ".safetensors", ".bin", ".pt", ".csv", ".json", ".txt", ".toml", ".model"}
@@ -212,7 +218,9 @@ def _unpinned(kind: str, name: str) -> Model:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         known = next((pin for pin in pins(kind).values() if pin.repo == name), None)
         default = _default_files(kind)
-        return _pinned(known or Pin(kind, name, repo=name, files=default[0], optional=default[1]))
+        pin = known or Pin(kind, name, repo=name, files=default[0], optional=default[1])
+        danbooru = Pin(kind, name, repo=name, files=_DEEPDANBOORU, optional=("tags-character.txt", "*.json"))
+        return _pinned(pin, danbooru if kind == "tagger" and known is None else None)
     raise ModelError(
         f"{kind} {name!r}: no such path, and not a known name; known are {', '.join(pins(kind))}. "
         "Or name a folder, or a Hugging Face repository as owner/name"
@@ -253,6 +261,9 @@ def _local(kind: str, name: str, path: Path) -> Model:
             f"{kind} {name!r}: {path} is not there or holds no model files; wanted files ending in "
             f"{', '.join(sorted(_WEIGHTS))}. {_miniature_hint(name)}"
         )
+    if kind == "tagger" and path.is_file():
+        beside = [file for file in _BESIDE_TAGGER if (path.parent / file).is_file()]
+        return Model(kind, name, path, hashes(path.parent, (path.name, *beside)))
     return Model(kind, name, path, hashes(path, files))
 
 
@@ -263,9 +274,13 @@ def _model_files(path: Path) -> tuple[str, ...]:
     return tuple(sorted(f.as_posix() for f in found if not any(part.startswith(".") for part in f.parts)))
 
 
-def _pinned(pin: Pin) -> Model:
+def _pinned(pin: Pin, otherwise: Pin | None = None) -> Model:
     tried: list[str] = []
     root, revision = _located(pin, tried, fetch=True)
+    if root is None and otherwise is not None:
+        other, commit = _located(otherwise, tried, fetch=True)
+        if other is not None:
+            pin, root, revision = otherwise, other, commit
     if root is None:
         name = Path(pin.repo or "").name
         raise ModelError(
@@ -274,6 +289,12 @@ def _pinned(pin: Pin) -> Model:
             + f"To use it without a network, put {', '.join(pin.files)} into a folder named {name}, and set "
             f"{LOCAL_MODELS} to the folder above it. {_miniature_hint(pin.name)}"
         )
+    if pin.kind == "tagger" and not is_recorded(f"tagger:{pin.repo}"):
+        from dataprep.inference.onnx import open_graph
+
+        open_graph(
+            root / pin.folder / "model.onnx"
+        )  # half a file must not become what later uses are held to
     sha256 = verified(f"{pin.kind}:{pin.repo}", root, pin.files, revision, pin.sha256)
     return Model(pin.kind, pin.name, root / pin.folder, sha256, revision)
 

@@ -39,7 +39,10 @@ class Project(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True)
     ] = None
     purpose: Annotated[
         Literal["character", "style", "outfit", "pose", "object"],
-        Field(description="what the LoRA shall learn; decides which tags the trigger absorbs"),
+        Field(
+            description="what the LoRA shall learn; decides which tags the trigger absorbs; a concept is an "
+            "outfit, pose or object; all but character lower the tagger's own threshold by a quarter"
+        ),
     ] = "character"
     models: Annotated[str, Field(description="family of models, see `dataprep models list`")] = "sd15"
     reg: Annotated[
@@ -115,6 +118,9 @@ def load_settings(
     sections = {key: dict(value) for key, value in document.items() if isinstance(value, dict)}
     project = {key: value for key, value in document.items() if not isinstance(value, dict)}
     base_folder = path.parent.resolve()
+    words = sections.get("clip", {}).get("vocabulary")
+    if isinstance(words, str) and words != "tagger":
+        sections["clip"]["vocabulary"] = str(base_folder / Path(words).expanduser())
     told: dict[str, str] = {}
     for text in overrides:
         name, value = _override(text)

@@ -96,3 +96,13 @@ def test_every_line_is_json_and_names_who_decided(tmp_path: Path) -> None:
     line = json.loads(journal_file(tmp_path).read_text("utf-8"))
     assert (line["who"], line["image"], line["view"], line["state"]) == ("page", "ab", "face", "drop")
     assert line["time"].endswith("+00:00")
+
+
+def test_undo_takes_back_decisions_but_not_that_a_file_has_new_bytes() -> None:
+    events = (
+        {"image": "old", "added": ["hat"]},
+        {"image": "new", "follows": "old"},
+        {"image": "new", "removed": ["hat"]},
+        {"undo": 1},
+    )
+    assert list(Journal(events).hands()["new", ""].added) == ["hat"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dataprep.decisions import Hand, append, read_journal
-from dataprep.edits import Found, Lead, contents, find_edits
+from dataprep.edits import Found, Lead, contents, find_edits, plan
 from dataprep.export.receipt import journal, read_receipt, to_table, write_receipt
 from dataprep.export.sync import Wanted, sync
 from dataprep.taken import Taken, note_taken, read_taken
@@ -306,3 +306,34 @@ def test_captions_of_class_images_are_edited_like_others(tmp_path: Path) -> None
 def test_a_receipt_without_files_is_read(tmp_path: Path) -> None:
     write_receipt(tmp_path, to_table([]))
     assert look(tmp_path) == []
+
+
+def test_a_prepared_pair_renamed_by_hand_is_no_deletion(out: Path) -> None:
+    for ending in ("png", "txt"):
+        (out / FOLDER / f"a.{ending}").rename(out / FOLDER / f"best.{ending}")
+    found = look(out)
+    assert [(each.kind, each.event, each.at) for each in found] == [
+        ("renamed", None, f"{FOLDER}/best.png"),
+        ("renamed", None, f"{FOLDER}/best.txt"),
+    ]
+    assert "stays in training" in (found[0].note or "")
+
+
+def test_an_edit_in_a_renamed_pair_is_found(out: Path) -> None:
+    for ending in ("png", "txt"):
+        (out / FOLDER / f"a.{ending}").rename(out / FOLDER / f"best.{ending}")
+    caption(out, "best").write_text("sks girl, 1girl, kaga (azur lane), blush, hat", encoding="utf-8")
+    _, text = look(out)
+    assert text.event is not None
+    assert (text.event["image"], text.event["added"], text.at) == ("sha-a", ["hat"], f"{FOLDER}/best.txt")
+
+
+def test_an_edit_of_a_picture_with_new_bytes_belongs_to_its_new_content(out: Path) -> None:
+    append(out, [{"image": "sha-a", "added": ["old"]}])
+    caption(out, "a").write_text("sks girl, 1girl, kaga (azur lane), hat", encoding="utf-8")
+    planned = plan(out, LEAD, rewritten=[("a.png", "sha-a", "sha-new")])
+    hand = planned.hands["sha-new", ""]
+    assert (list(hand.added), list(hand.removed)) == (["old", "hat"], ["blush"])
+    append(out, planned.events)
+    again = plan(out, LEAD, rewritten=[("a.png", "sha-a", "sha-new")])  # the run was killed
+    assert (again.events, again.hands) == ([], planned.hands)

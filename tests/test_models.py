@@ -19,6 +19,8 @@ from dataprep.models import (
     verify_text,
 )
 
+NETWORK = Path(__file__).parent / "golden" / "wd14" / "model.onnx"
+
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +32,8 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def put(folder: Path, files: tuple[str, ...] = ("model.onnx", "selected_tags.csv")) -> Path:
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(file.encode())
+        data = NETWORK.read_bytes() if file == "model.onnx" else file.encode()
+        (folder / file).write_bytes(data)
     return folder
 
 
@@ -250,3 +253,25 @@ def test_one_model_is_fetched_by_its_name_or_by_kind(local: Path, tmp_path: Path
 def test_a_misspelt_model_gets_its_likely_name(name: str, meant: str) -> None:
     with pytest.raises(ModelError, match=meant):
         fetch(name)
+
+
+def test_half_a_network_is_refused_before_its_hash_is_recorded(local: Path) -> None:
+    folder = put(local / "wd-swinv2-v3")
+    (folder / "model.onnx").write_bytes(NETWORK.read_bytes()[:50])
+    with pytest.raises(ModelError, match="not a usable ONNX file"):
+        find("tagger", "wd-swinv2-v3")
+    put(folder)
+    assert find("tagger", "wd-swinv2-v3").path == folder
+
+
+def test_the_list_of_tags_beside_a_network_that_is_named_by_its_file_counts(tmp_path: Path) -> None:
+    folder = put(tmp_path / "mine")
+    before = find("tagger", str(folder / "model.onnx"))
+    (folder / "selected_tags.csv").write_bytes(b"another list")
+    after = find("tagger", str(folder / "model.onnx"))
+    assert (after.path, before.sha256 == after.sha256) == (folder / "model.onnx", False)
+
+
+def test_a_repository_may_hold_a_deepdanbooru_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = snapshot(tmp_path / "hub", "someone/danbooru", ("model.onnx", "tags.txt"), "1" * 40)
+    assert cached("someone/danbooru", tmp_path / "hub", monkeypatch).path == folder

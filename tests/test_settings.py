@@ -12,6 +12,7 @@ from pydantic import Field
 from dataprep.errors import ConfigError
 from dataprep.settings import build_stages, load_settings
 from dataprep.stage import Stage
+from dataprep.stages.clip import Clip
 
 
 class Sift(Stage):
@@ -133,3 +134,13 @@ def test_a_reg_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, 'reg = "nowhere"\n')
     with pytest.raises(ConfigError, match=r"reg: .*nowhere is not a folder"):
         load_settings(tmp_path, None, {}, (), STAGES).reg_folder()
+
+
+def test_a_vocabulary_is_looked_for_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    write(tmp_path, '[clip]\nvocabulary = "words.txt"\n')
+    loaded = load_settings(tmp_path, None, {}, (), (Clip,))
+    assert loaded.sections["clip"]["vocabulary"] == str(tmp_path.resolve() / "words.txt")
+    told = load_settings(tmp_path, None, {}, ("clip.vocabulary=mine.txt",), (Clip,))
+    assert told.sections["clip"]["vocabulary"] == "mine.txt"
+    write(tmp_path, '[clip]\nvocabulary = "tagger"\n')
+    assert load_settings(tmp_path, None, {}, (), (Clip,)).sections["clip"]["vocabulary"] == "tagger"

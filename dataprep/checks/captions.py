@@ -198,7 +198,8 @@ def alike(prepared: Prepared) -> Iterator[Finding]:
     groups = _alike(rows, [frozenset(prepared.tags(row)) for row in rows])
     several = [group for group in groups if len(group) > 1]
     members = [row for group in several for row in group]
-    if len(members) < 3:
+    same = any(len({frozenset(prepared.tags(row)) for row in group}) < len(group) for group in several)
+    if len(members) < (2 if same else 3):  # two that are nearly the same may well be
         return
     share = len(members) / len(prepared.train)
     largest = max(several, key=len)

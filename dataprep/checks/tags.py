@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,8 +17,11 @@ from dataprep.tags.kinds import Kind, kind_of
 CODES = frozenset(
     {"fused-tags", "nearly-fused-tags", "missing-tags", *(f"constant-{kind}" for kind in get_args(Kind))}
 )
+_BLEEDS = 0.6  # Wilson lower bound, where prune's settings are not known
+_FOREIGN = re.compile(r"^kept: .* is (no part of|not known to belong to) ")
 _FEWEST = 8  # pictures; below that a frequency says nothing
 _FUSED, _NEARLY_FUSED = 0.95, 0.8  # share of the training captions
+_NAMED = {"other": "what", "thing": "a thing beside the subject", "expression": "an expression"}
 _SIBLINGS = 10  # Hamming distance, bits of 64: pictures of one scene, too different to be duplicates
 _CLOSE = 0.5  # of the threshold that the tag passed in the sibling
 _COMPARED = 4000  # pictures; the time grows with the square
@@ -54,18 +58,26 @@ def fused(prepared: Prepared) -> Iterator[Finding]:
 
 
 def _bleeding(prepared: Prepared) -> dict[str, str]:
-    """Tag keys that prune reports as constant but foreign to the subject -> its words."""
+    """Tag keys that prune found constant but foreign to the subject, or not known to be its -> its words."""
+    share_from = prepared.setting("prune", "bleed_from") or _BLEEDS
+
+    def constant(tag: dict[str, Any]) -> bool:
+        foreign = _FOREIGN.search(tag["rule"] or "") is not None and len(prepared.train) >= _FEWEST
+        return "may bleed" in (tag["rule"] or "") or (foreign and (tag.get("bound") or 0) >= share_from)
+
     return {
         tag_key(tag["tag"]): tag["rule"]
         for row in prepared.train
         for tag in row.get("tags") or ()
-        if "may bleed" in (tag["rule"] or "")
+        if constant(tag)
     }
 
 
 def bleeding(prepared: Prepared) -> Iterator[Finding]:
     """One background, pose or framing in most pictures."""
-    for kind, tags in _by_kind(_bleeding(prepared)).items():
+    found = _bleeding(prepared)
+    for kind, tags in _by_kind(found).items():
+        ours = "; --absorb takes what belongs to the subject" if kind in ("thing", "other") else ""
         rows = [row for row in prepared.train if set(tags) & set(prepared.tags(row))]
         if rows:
             share = len(rows) / len(prepared.train)
@@ -74,8 +86,9 @@ def bleeding(prepared: Prepared) -> Iterator[Finding]:
                 "warning",
                 f"{listed(sorted(tags))}: in {len(rows)} of {len(prepared.train)} pictures ({share:.0%})",
                 names(rows),
-                f"a {kind} that hardly changes is learned with the trigger word, caption or not",
-                "add pictures that differ in it, or drop some of these",
+                f"{_NAMED.get(kind, f'a {kind}')} that hardly changes is learned with the trigger word, "
+                "caption or not",
+                f"add pictures that differ in it, or drop some of these{ours}",
             )
 
 

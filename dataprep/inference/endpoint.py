@@ -6,6 +6,7 @@ Owns how often it is asked and asked again. The key comes from the environment a
 from __future__ import annotations
 
 import base64
+import http.client
 import io
 import json
 import os
@@ -129,8 +130,8 @@ class Endpoint:
                         f"caption.model and the key in ${self.key_variable}"
                     ) from error
                 return None, reason, _seconds(error.headers.get("Retry-After"))
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            return None, str(getattr(error, "reason", error)), 0.0
+        except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+            return None, str(getattr(error, "reason", error)) or type(error).__name__, 0.0
 
 
 def _seconds(text: str | None) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from PIL import Image
 from dataprep.errors import ModelError
 from dataprep.inference.onnx import Graph, open_graph
 from dataprep.tags.vocabulary import CATEGORIES, CHARACTER, GENERAL, RATING, label_spelling
+
+log = logging.getLogger(__name__)
 
 Layout = Literal["NHWC", "NCHW"]
 
@@ -50,6 +53,8 @@ CONVENTIONS: Final[Mapping[str, Convention]] = {
     # cl_tagger and other exports of PyTorch models: BGR, -1..1, logits
     "wd-nchw": Convention(layout="NCHW", scale=1 / 127.5, shift=-1.0, logits=True),
 }
+
+_WD_SIDE, _DEEPDANBOORU_SIDE = 448, 512  # px; each sort's networks have one size
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ def open_tagger(folder: Path, facts: Mapping[str, Any], device: str = "cpu", thr
     """
     labels = read_labels(folder)
     graph = open_graph(_onnx_file(folder), device, threads)
-    convention = _convention(folder, facts, graph)
+    convention = _convention(folder, facts, graph, labels)
     rows, columns = _sides(graph, convention)
     stated = _own_config(folder, labels)
     if graph.classes is not None and graph.classes != len(labels.tags):
@@ -190,16 +195,60 @@ def _onnx_file(folder: Path) -> Path:
     return found[0]
 
 
-def _convention(folder: Path, facts: Mapping[str, Any], graph: Graph) -> Convention:
-    """The input convention: pins.toml's format, else by the list of tags that lies beside the network."""
-    listed = "wd" if _says_categories(_tag_list(folder)) else "deepdanbooru"
-    name = str(graph.notes.get("format") or facts.get("format") or listed)
+def _convention(folder: Path, facts: Mapping[str, Any], graph: Graph, labels: Labels) -> Convention:
+    """The input convention: as stated, else assumed by the list of tags that lies beside the network."""
+    stated = graph.notes.get("format") or facts.get("format") or _config(folder).get("format")
+    name = str(stated or _assumed(folder, graph, labels))
     if name not in CONVENTIONS:
         raise ModelError(f"{graph.path}: format {name!r} is unknown; known are {', '.join(CONVENTIONS)}")
     convention = CONVENTIONS[name]
     if "logits" in facts:
         convention = replace(convention, logits=bool(facts["logits"]))
     return convention
+
+
+def _assumed(folder: Path, graph: Graph, labels: Labels) -> str:
+    """The format that the list of tags speaks for; said to people, for it decides what the network sees.
+
+    Raises:
+        ModelError: the network is of the other format.
+    """
+    listed = _tag_list(folder)
+    wd, rated = _says_categories(listed), RATING in labels.categories
+    sides = {side for side in graph.shape[1:] if side not in (3, None)}
+    if not wd and (sides == {_WD_SIDE} or "pretrained_cfg" in _config(folder)):
+        raise ModelError(_contradiction(listed, "DeepDanbooru's", graph, "WD's"))
+    if wd and not rated and sides == {_DEEPDANBOORU_SIDE}:
+        raise ModelError(_contradiction(listed, "WD's", graph, "DeepDanbooru's"))
+    name = "wd" if wd else "deepdanbooru"
+    ratings = "categories and ratings" if rated else "categories, but no ratings"
+    log.info(
+        "%s: format %s is assumed, for %s has %s; config.json beside it may say another: %s",
+        graph.path.name,
+        name,
+        listed.name,
+        ratings if wd else "no categories",
+        f'{{"format": "{"deepdanbooru" if wd else "wd"}"}}',
+    )
+    return name
+
+
+def _contradiction(listed: Path, lists: str, graph: Graph, takes: str) -> str:
+    return (
+        f"{graph.path}: {listed.name} is a list of {lists} kind, but an input of {graph.shape} is {takes}; "
+        f'put the list of the same model beside it, or say which in config.json: {{"format": "wd"}} or '
+        '{"format": "deepdanbooru"}'
+    )
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    """What `config.json` beside the network says; empty if there is none."""
+    path = (folder.parent if folder.is_file() else folder) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _own_config(folder: Path, labels: Labels) -> int | None:
@@ -209,11 +258,9 @@ def _own_config(folder: Path, labels: Labels) -> int | None:
         ModelError: it speaks of another number of tags.
     """
     path = (folder.parent if folder.is_file() else folder) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        classes, sides = config.get("num_classes"), config.get("pretrained_cfg", {}).get("input_size")
-    except (OSError, ValueError, AttributeError):
-        return None
+    config = _config(folder)
+    own = config.get("pretrained_cfg")
+    classes, sides = config.get("num_classes"), own.get("input_size") if isinstance(own, dict) else None
     if isinstance(classes, int) and classes != len(labels.tags):
         raise ModelError(
             f"{path}: speaks of {classes} tags, the list beside it has {len(labels.tags)}; the two files are "

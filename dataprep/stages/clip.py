@@ -43,8 +43,8 @@ class Clip(Stage):
     vocabulary: Annotated[
         str | None,
         Field(
-            description="more words to look for: a file with one a line or a selected_tags.csv, or `tagger`: "
-            "all its general tags; costs minutes once"
+            description="more words to look for: a file with one a line or a selected_tags.csv, relative to "
+            "the settings file that names it, or `tagger`: all its general tags; costs minutes once"
         ),
     ] = None
     templates: Annotated[
@@ -74,7 +74,9 @@ class Clip(Stage):
 
         known = {name: dict(pin.facts) for name, pin in pins("clip").items()}
         file = None if self.vocabulary in (None, "tagger") else self._words_of(None)
-        return digest(super().key(), known, file)
+        # Where the words are is nothing that a result depends on.
+        place = {} if file is None else {"vocabulary": "file"}
+        return digest(super(Clip, self.model_copy(update=place)).key(), known, file)
 
     def _words_of(self, tagger: Model | None) -> tuple[str, ...]:
         """The words of `vocabulary`."""

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from dataprep.captions import decode, is_prose, tags_of
 from dataprep.decisions import Hand, Image, append
-from dataprep.edits import Lead, contents, plan
+from dataprep.edits import Found, Lead, contents, plan
+from dataprep.errors import RowError
+from dataprep.hashing import phash
 from dataprep.manifest import ACTIVE, BASE, BOX, DROPPED, conform
 from dataprep.snapshots import finish_undo, record
 from dataprep.stage import Context, Row, Stage, TableFunction
+from dataprep.store import disk_faults
 from dataprep.taken import Taken, note_taken
 
 log = logging.getLogger("dataprep.curate")
+
+_OTHER_PICTURE = 16  # Hamming distance, bits of 64: far beyond what saving again changes
 
 HAND = pa.schema(
     [
@@ -83,20 +90,87 @@ class Curate(Stage, frozen=True):
         """The function reads OUT as it is when called, and journals edits unless the run is a dry one."""
 
         def apply(table: pa.Table) -> pa.Table:
-            names = ["sha256", "view", "role", "raw_caption", "state", "reason"]
+            names = ["path", "sha256", "pixels_key", "view", "role", "raw_caption", "state", "reason"]
             rows = table.select(names).to_pylist()
             if not context.dry_run:
                 finish_undo(context.out)
                 record(context.out)
-            planned = plan(context.out, self.lead, raw_hands(rows, self.captions))
-            for note in planned.notes:
+            changed = rewritten(context.out, rows)
+            moved = [(row["path"], old["sha256"], row["sha256"]) for old, row in changed]
+            planned = plan(context.out, self.lead, raw_hands(rows, self.captions), moved)
+            told = {event["image"] for event in planned.followed}
+            notes = [_followed(context, old, row) for old, row in changed if row["sha256"] in told]
+            for note in [*notes, *planned.notes]:
                 log.warning(note)
             if not context.dry_run:
                 append(context.out, planned.events)
+                restore_names(context.out, planned.found)
                 note_taken(context.out, Taken(planned.lines, contents(planned.found), running=True))
             return columns(rows, planned.hands, self.lead)
 
         return apply
+
+
+def rewritten(out: Path, rows: list[Row]) -> list[tuple[Row, Row]]:
+    """Raw files that kept their path but not their bytes: the last manifest's row and the row of now.
+
+    Content that is still somewhere under RAW, or was there before, was renamed, not rewritten.
+
+    Args:
+        out: the prepared folder; may not exist yet.
+        rows: of now, with path, role and sha256.
+    """
+    manifest = out / "manifest.parquet"
+    wanted = ("path", "role", "sha256", "phash")
+    try:
+        names = [name for name in wanted if name in pq.read_schema(manifest).names]
+        table = pq.read_table(manifest, columns=names)
+    except (pa.ArrowInvalid, OSError):
+        return []  # none yet; a damaged one is reported by those who need it
+    before: dict[tuple[str, str], Row] = {}
+    for row in table.to_pylist():
+        before.setdefault((row["role"], row["path"]), row)
+    now = {row["sha256"] for row in rows}
+    known = {row["sha256"] for row in before.values()}
+    pairs: dict[tuple[str, str], tuple[Row, Row]] = {}
+    for row in rows:
+        old = before.get((row["role"], row["path"]))
+        if (
+            old
+            and row["sha256"]
+            and old["sha256"]
+            and old["sha256"] not in now
+            and row["sha256"] not in known
+        ):
+            pairs.setdefault((row["role"], row["path"]), (old, row))
+    return list(pairs.values())
+
+
+def _followed(context: Context, old: Row, row: Row) -> str:
+    """For people: that a file has new bytes and its decisions stay, and whether it is another picture."""
+    head = f"{row['path']}: the file has new bytes since the last run"
+    try:
+        seen = phash(context.image(row)) if old.get("phash") else None
+    except (RowError, FileNotFoundError):
+        seen = None
+    if seen is not None and (int(seen, 16) ^ int(old["phash"], 16)).bit_count() > _OTHER_PICTURE:
+        return (
+            f"{head} and shows another picture; what was decided by hand for the old one is kept: look at "
+            "its caption, and at its crop if you set one"
+        )
+    return f"{head}; what was decided by hand stays with it"
+
+
+def restore_names(out: Path, found: Iterable[Found]) -> None:
+    """Give prepared files that people renamed their names back, where nothing else is there.
+
+    Raises:
+        DiskError: the disk is full, read-only or failing.
+    """
+    for item in found:
+        if item.at is not None and not (out / item.file).exists():
+            with disk_faults(out / item.file):
+                (out / item.at).rename(out / item.file)
 
 
 def columns(rows: list[Row], hands: Mapping[Image, Hand], lead: Lead) -> pa.Table:

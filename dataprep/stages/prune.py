@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from dataprep.captions import tag_key
 from dataprep.digest import digest, file_sha256
 from dataprep.manifest import BOX, SCORE, TAG
 from dataprep.stage import Context, Stage, TableFunction
 from dataprep.tags.absorb import Policy
 from dataprep.tags.aliases import canonical
+from dataprep.tags.assemble import says
 
 Purpose = Literal["character", "style", "outfit", "pose", "object"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -21,7 +23,7 @@ class Prune(Stage):
     """Tags and caption of every picture, with the fate of every tag."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     scope: ClassVar[Literal["source", "row", "table", "sink"]] = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -80,8 +82,16 @@ class Prune(Stage):
         ),
     ] = 0.6
     fewest: Annotated[int, Field(ge=1, description="single-subject pictures needed to absorb anything")] = 8
-    absorb: Annotated[tuple[str, ...], Field(description="tags to absorb whatever the counts say")] = ()
-    keep: Annotated[tuple[str, ...], Field(description="tags never to absorb, overlap or blacklist")] = ()
+    absorb: Annotated[
+        tuple[str, ...], Field(description="tags to absorb whatever the counts say; none of keep's")
+    ] = ()
+    keep: Annotated[
+        tuple[str, ...],
+        Field(
+            description="tags never to absorb, overlap or blacklist; a score under the threshold stays "
+            "unseen, and the trigger and the class word stand once"
+        ),
+    ] = ()
     blacklist: Annotated[
         tuple[str, ...],
         Field(description="tags that no caption gets, * and ? are wildcards; added to the built-in"),
@@ -102,6 +112,19 @@ class Prune(Stage):
     @classmethod
     def _names_in_use(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(canonical(tag) for tag in tags)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        wanted = {tag_key(tag) for tag in self.absorb}
+        both = [tag for tag in self.keep if tag_key(tag) in wanted]
+        if both:
+            raise ValueError(f"{both[0]!r} is in both absorb and keep; take it out of one of them")
+        if self.trigger and self.class_word and says(self.class_word, self.trigger):
+            raise ValueError(
+                f"class_word {self.class_word!r} holds the trigger word {self.trigger!r}, which class images "
+                f"must never have; the class word follows the trigger by itself: name the class alone"
+            )
+        return self
 
     def policy(self) -> Policy:
         """The settings that decide about absorbing."""

@@ -18,14 +18,15 @@ Purpose = Literal["character", "style", "outfit", "pose", "object"]
 
 # What belongs to the thing that is learned (first), and what may if it is there nearly always (second).
 OWNED: Final[Mapping[Purpose, tuple[frozenset[Kind], frozenset[Kind]]]] = {
-    "character": (frozenset({"hair", "eyes", "body", "name"}), frozenset({"clothes", "accessory", "other"})),
+    "character": (frozenset({"hair", "eyes", "body", "name"}), frozenset({"clothes", "accessory"})),
     "style": (frozenset({"style"}), frozenset()),
-    "outfit": (frozenset({"clothes", "accessory"}), frozenset({"other"})),
-    "pose": (frozenset({"pose"}), frozenset({"expression", "other"})),
-    "object": (frozenset({"other"}), frozenset({"accessory", "clothes", "body"})),
+    "outfit": (frozenset({"clothes", "accessory"}), frozenset()),
+    "pose": (frozenset({"pose"}), frozenset({"expression"})),
+    "object": (frozenset({"other"}), frozenset({"thing", "accessory", "clothes", "body"})),
 }
 # Share of pictures from which what can be taken off belongs to the subject; a tagger misses some of the rest.
 NEARLY_ALWAYS: Final = 0.75
+_UNKNOWN: Final = frozenset({"thing", "other"})  # a sword may be a knight's; a couch is nobody's
 _CLASS_IMAGES: Final = 8  # from here on they are the contrast, below it the tagger's base rates are
 
 
@@ -58,7 +59,7 @@ class Policy:
         share_from: Wilson lower bound of a tag's share from which it is constant.
         bleed_from: the same, from which a foreign constant is reported.
         fewest: pictures of one subject below which nothing is absorbed.
-        absorb, keep: the user's lists; they outrank everything else.
+        absorb, keep: the user's lists; they outrank the counts, and what is kept is not absorbed.
     """
 
     purpose: Purpose = "character"
@@ -90,10 +91,10 @@ def decide(tag: str, category: str, count: Count, policy: Policy) -> Decision:
     """
     lower = wilson_lower(count.hits, count.total)
     key = tag_key(tag)
-    if key in {tag_key(one) for one in policy.absorb}:
-        return Decision("absorbed", f"absorbed: on your absorb list; {_seen(count)}", lower)
     if key in {tag_key(one) for one in policy.keep}:
         return Decision("kept", f"kept: on your keep list; {_seen(count)}", lower)
+    if key in {tag_key(one) for one in policy.absorb}:
+        return Decision("absorbed", f"absorbed: on your absorb list; {_seen(count)}", lower)
     kind = kind_of(tag, category)
     if kind == "people":
         return Decision("kept", "kept: how many people there are is never part of a subject", lower)
@@ -126,6 +127,12 @@ def _foreign(kind: Kind, count: Count, policy: Policy, lower: float) -> Decision
         and count.pictures >= policy.fewest
         and not _as_common_in_contrast(count, lower)
     )
+    if kind in _UNKNOWN and bleeds:
+        rule = (
+            f"kept, may bleed: {_seen(count)} (at least {lower:.0%}): constant, but not known to belong to "
+            f"{_a(policy.purpose)}: --absorb takes it"
+        )
+        return Decision("kept", rule, lower, bleeds=True)
     if bleeds:
         rule = (
             f"kept, may bleed: {_seen(count)} (at least {lower:.0%}), but {_article(kind)} is no part of the "
@@ -134,9 +141,17 @@ def _foreign(kind: Kind, count: Count, policy: Policy, lower: float) -> Decision
         return Decision("kept", rule, lower, bleeds=True)
     return Decision(
         "kept",
-        f"kept: {_article(kind)} is no part of the {policy.purpose}; {_seen(count)} (at least {lower:.0%})",
+        f"kept: {_article(kind)} is {_no_part(kind, policy.purpose)}; {_seen(count)} (at least {lower:.0%})",
         lower,
     )
+
+
+def _no_part(kind: Kind, purpose: Purpose) -> str:
+    return f"not known to belong to {_a(purpose)}" if kind in _UNKNOWN else f"no part of the {purpose}"
+
+
+def _a(purpose: Purpose) -> str:
+    return f"an {purpose}" if purpose[0] in "aeiou" else f"a {purpose}"
 
 
 def _as_common_in_contrast(count: Count, lower: float) -> bool:
@@ -170,4 +185,5 @@ def _article(kind: Kind) -> str:
         "framing": "the framing",
         "background": "a background",
         "style": "a style",
+        "thing": "a thing beside it",
     }.get(kind, "this")

@@ -67,6 +67,8 @@ def with_hand(tags: Sequence[Tag], hand: Hand) -> list[Tag]:
                 "category": old.get("category") or "general",
                 "fate": ADDED,
                 "rule": rule,
+                "frequency": old.get("frequency"),
+                "bound": old.get("bound"),
             }
     for key in removed:
         if key in by_key:

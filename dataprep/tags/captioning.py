@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dataprep.captions import tag_key
-from dataprep.manifest import ACTIVE
 from dataprep.tags.absorb import Count, Decision, decide
+from dataprep.tags.aliases import canonical
 from dataprep.tags.assemble import ABSORBED, KEPT, PRUNED, caption_text, lead, says
 from dataprep.tags.blacklist import why_unwanted
 from dataprep.tags.by_hand import edited, hands
 from dataprep.tags.columns import Entries, TagColumns, entries, opinions, row_lists
+from dataprep.tags.counting import Rows, counts_of, rows_of
 from dataprep.tags.implications import implied
-from dataprep.tags.kinds import HIDDEN_BY, kind_of, people
+from dataprep.tags.kinds import kind_of
 from dataprep.tags.order import GROUPS, group
 from dataprep.tags.rivals import SEVERAL_COLOURS, rivalry
 from dataprep.tags.sentences import with_sentences
@@ -35,16 +34,6 @@ _FATES = (KEPT, ABSORBED, PRUNED)
 _KEPT, _ABSORBED, _PRUNED = range(3)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Which rows are what, shape (rows,) each."""
-
-    train: NDArray[np.bool_]  # active training pictures
-    reg: NDArray[np.bool_]  # active class images
-    single: NDArray[np.bool_]  # active training pictures with one subject, as far as the tags say
-    counted: NDArray[np.bool_]  # of these one view a picture: its head, cut out too, proves nothing more
-
-
 @dataclass
 class Verdicts:
     """Fate and rule of every entry; `rules` holds each distinct text once."""
@@ -52,6 +41,8 @@ class Verdicts:
     fate: NDArray[np.int64]  # (entries,) index into _FATES
     rule: NDArray[np.int64]  # (entries,) index into rules
     rules: list[str]
+    frequency: NDArray[np.float32]  # (tags,) share of single-subject pictures; NaN where none could show it
+    bound: NDArray[np.float32]  # (tags,) its Wilson lower bound
 
     def say(self, text: str) -> int:
         """The number of a rule's text."""
@@ -70,8 +61,9 @@ def captioned(table: pa.Table, settings: Prune, thresholds: Thresholds) -> pa.Ta
     found = entries(table["tag_scores"], table["clip_scores"])
     limit = thresholds.of(found.tags, found.categories)
     above = found.score >= np.where(found.clip, np.float32(settings.clip_threshold), limit[found.tag])
-    rows = _rows(table, found, above)
-    verdicts = _verdicts(found, above, rows, settings, thresholds)
+    rows = rows_of(table, found, above)
+    gone = _removed_by_hand(found, table["hand_removed"])
+    verdicts = _verdicts(found, above, gone, rows, settings, thresholds)
     order = _caption_order(found, verdicts)
     captions = _captions(found, verdicts, order, rows, settings)
     active = rows.train | rows.reg
@@ -91,39 +83,31 @@ def captioned(table: pa.Table, settings: Prune, thresholds: Thresholds) -> pa.Ta
     )
 
 
-def _rows(table: pa.Table, found: Entries, above: NDArray[np.bool_]) -> Rows:
-    active = pc.equal(table["state"], ACTIVE).to_numpy()
-    reg = pc.equal(table["role"], "reg").to_numpy() & active
-    train = active & ~reg
-    keys = [tag_key(tag) for tag in found.tags]
-    counting = np.array([kind_of(tag) == "people" for tag in found.tags], dtype=bool)
-    picked = above & counting[found.tag] if len(keys) else above
-    told: dict[int, set[str]] = defaultdict(set)
-    for row, tag in zip(found.row[picked].tolist(), found.tag[picked].tolist(), strict=True):
-        told[row].add(keys[tag])
-    single = train.copy()
-    for row, tags in told.items():
-        single[row] &= (people(frozenset(tags)) or 0) < 2
-    return Rows(train, reg, single, single & _one_a_picture(table["region"], train))
-
-
-def _one_a_picture(region: pa.ChunkedArray, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The first active row of each picture; views that were cut out stand behind the whole. Shape (rows,)."""
-    picture = np.cumsum(~region.is_valid().to_numpy())
-    first = np.zeros(len(active), dtype=bool)
-    rows = np.flatnonzero(active)
-    first[rows[np.unique(picture[rows], return_index=True)[1]]] = True
-    return first
+def _removed_by_hand(found: Entries, removed: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Entries that a person took out of that picture's caption. Shape (entries,)."""
+    number = {tag_key(tag): i for i, tag in enumerate(found.tags)}
+    touched = np.flatnonzero(removed.is_valid().to_numpy()).tolist()
+    keys = ((row, tag_key(canonical(tag))) for row in touched for tag in removed[row].as_py())
+    pairs = [row * len(number) + number[key] for row, key in keys if key in number]
+    return np.isin(found.row * len(number) + found.tag, np.array(pairs, dtype=np.int64))
 
 
 def _verdicts(
-    found: Entries, above: NDArray[np.bool_], rows: Rows, settings: Prune, thresholds: Thresholds
+    found: Entries,
+    above: NDArray[np.bool_],
+    gone: NDArray[np.bool_],
+    rows: Rows,
+    settings: Prune,
+    thresholds: Thresholds,
 ) -> Verdicts:
     """Rules in order of rank: threshold, blacklist, trigger, overlap, then what the trigger absorbs."""
-    verdicts = Verdicts(np.zeros(len(found.tag), np.int64), np.zeros(len(found.tag), np.int64), [])
+    size, unknown = len(found.tag), np.full(len(found.tags), np.nan, np.float32)
+    verdicts = Verdicts(np.zeros(size, np.int64), np.zeros(size, np.int64), [], unknown, unknown.copy())
     _absorbed(found, above, rows, settings, thresholds, verdicts)
     _contradicted(found, above, settings, verdicts)
-    _overlapped(found, above, settings, verdicts)
+    # What a person took out or a list forbids says nothing any more: `dress` stays where `red dress` went.
+    said = above & ~gone & ~_forbidden(found, settings)
+    _overlapped(found, above, said, settings, verdicts)
     _unwanted(found, settings, verdicts)
     _below(found, above, settings, thresholds, verdicts)
     return verdicts
@@ -137,11 +121,15 @@ def _absorbed(
     thresholds: Thresholds,
     verdicts: Verdicts,
 ) -> None:
-    decisions = tag_decisions(found, above, rows, settings, thresholds.base_rates)
+    counts = counts_of(found, above, rows, thresholds.base_rates)
+    decisions = tag_decisions(found, counts, settings)
     fates = np.array([_FATES.index(d.fate) for d in decisions], dtype=np.int64)
     rules = np.array([verdicts.say(d.rule) for d in decisions], dtype=np.int64)
     if not len(decisions):
         return
+    counted = [i for i, count in enumerate(counts) if count.total]
+    verdicts.frequency[counted] = [counts[i].hits / counts[i].total for i in counted]
+    verdicts.bound[counted] = [decisions[i].lower for i in counted]
     verdicts.fate[:], verdicts.rule[:] = fates[found.tag], rules[found.tag]
     taken = verdicts.fate == _ABSORBED
     spared = {
@@ -178,15 +166,8 @@ def _listed(found: Entries, tags: tuple[str, ...]) -> NDArray[np.bool_]:
     return listed[found.tag] if len(listed) else np.zeros(0, bool)
 
 
-def tag_decisions(
-    found: Entries,
-    above: NDArray[np.bool_],
-    rows: Rows,
-    settings: Prune,
-    base_rates: Mapping[str, float],
-) -> list[Decision]:
+def tag_decisions(found: Entries, counts: list[Count], settings: Prune) -> list[Decision]:
     """What becomes of each distinct tag in training captions."""
-    counts = _counts(found, above, rows, base_rates)
     policy = settings.policy()
     decisions = [
         decide(tag, category, count, policy)
@@ -203,34 +184,6 @@ def _spared(decision: Decision, why: str) -> Decision:
     if decision.fate == KEPT:
         return decision
     return replace(decision, fate="kept", rule=f"kept: {why}; else {decision.rule}")
-
-
-def _counts(
-    found: Entries, above: NDArray[np.bool_], rows: Rows, base_rates: Mapping[str, float]
-) -> list[Count]:
-    """How often each distinct tag is seen in single-subject pictures and in class images that can show it."""
-    size = len(found.tags)
-    kinds = [kind_of(tag, category) for tag, category in zip(found.tags, found.categories, strict=True)]
-    tables = {}
-    for kind in {kind if kind in HIDDEN_BY else "other" for kind in kinds}:
-        hiding = np.array([tag_key(tag) in HIDDEN_BY.get(kind, ()) for tag in found.tags], dtype=bool)
-        visible = np.ones(found.rows, dtype=bool)
-        visible[found.row[above & hiding[found.tag]]] = False
-        single, reg = rows.counted & visible, rows.reg & visible
-        tables[kind] = (
-            np.bincount(found.tag[above & single[found.row]], minlength=size),
-            int(single.sum()),
-            np.bincount(found.tag[above & reg[found.row]], minlength=size),
-            int(reg.sum()),
-        )
-    counts = []
-    for i, kind in enumerate(kinds):
-        hits, total, contrast, contrast_total = tables[kind if kind in tables else "other"]
-        # Two labels of one model can have one final spelling, which would count a picture twice.
-        seen, seen_in_class = min(int(hits[i]), total), min(int(contrast[i]), contrast_total)
-        base = base_rates.get(found.tags[i])
-        counts.append(Count(seen, total, int(rows.counted.sum()), seen_in_class, contrast_total, base))
-    return counts
 
 
 def _contradicted(found: Entries, above: NDArray[np.bool_], settings: Prune, verdicts: Verdicts) -> None:
@@ -257,7 +210,23 @@ def _contradicted(found: Entries, above: NDArray[np.bool_], settings: Prune, ver
         )
 
 
-def _overlapped(found: Entries, above: NDArray[np.bool_], settings: Prune, verdicts: Verdicts) -> None:
+def _forbidden(found: Entries, settings: Prune) -> NDArray[np.bool_]:
+    """Entries of tags that the blacklist takes out. Shape (entries,)."""
+    keep = {tag_key(tag) for tag in settings.keep}
+    names = [
+        tag_key(tag) not in keep and why_unwanted(tag, category, settings.blacklist) is not None
+        for tag, category in zip(found.tags, found.categories, strict=True)
+    ]
+    return np.array(names, dtype=bool)[found.tag] if names else np.zeros(0, dtype=bool)
+
+
+def _overlapped(
+    found: Entries,
+    above: NDArray[np.bool_],
+    said_by: NDArray[np.bool_],
+    settings: Prune,
+    verdicts: Verdicts,
+) -> None:
     number = {tag_key(tag): i for i, tag in enumerate(found.tags)}
     keep = {number[tag_key(tag)] for tag in settings.keep if tag_key(tag) in number}
     generals = [
@@ -278,16 +247,16 @@ def _overlapped(found: Entries, above: NDArray[np.bool_], settings: Prune, verdi
             strict=True,
         )
     )
-    said: dict[tuple[int, int], int] = {}
-    picked = np.flatnonzero(above & specific[found.tag])
+    rules: dict[tuple[int, int], int] = {}
+    picked = np.flatnonzero(said_by & specific[found.tag])
     for row, tag in zip(found.row[picked].tolist(), found.tag[picked].tolist(), strict=True):
         for other in generals[tag]:
             entry = place.get((row, other))
             if entry is None:
                 continue
-            if (other, tag) not in said:
-                said[other, tag] = verdicts.say(f"overlap: {found.tags[tag]!r} says it already")
-            verdicts.fate[entry], verdicts.rule[entry] = _PRUNED, said[other, tag]
+            if (other, tag) not in rules:
+                rules[other, tag] = verdicts.say(f"overlap: {found.tags[tag]!r} says it already")
+            verdicts.fate[entry], verdicts.rule[entry] = _PRUNED, rules[other, tag]
 
 
 def _unwanted(found: Entries, settings: Prune, verdicts: Verdicts) -> None:
@@ -335,7 +304,11 @@ def _coded(found: Entries, verdicts: Verdicts, order: NDArray[np.int64]) -> TagC
     tag = found.tag[order]
     return TagColumns(
         row=found.row[order],
-        score=found.score[order],
+        numbers={
+            "score": found.score[order],
+            "frequency": verdicts.frequency[tag],
+            "bound": verdicts.bound[tag],
+        },
         codes={
             "tag": tag,
             "source": found.clip[order].astype(np.int64),

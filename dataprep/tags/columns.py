@@ -142,24 +142,25 @@ class TagColumns:
 
     Attributes:
         row: row of each tag, ascending; shape (tags,), as all arrays here.
-        score: probability; NaN where there is none.
+        numbers: score (probability), frequency and bound; NaN where there is none.
         codes: per text column of manifest.TAG, a number in `words`.
         words: per text column, its distinct texts.
     """
 
     row: NDArray[np.int64]
-    score: NDArray[np.float32]
+    numbers: Mapping[str, NDArray[np.float32]]
     codes: Mapping[str, NDArray[np.int64]]
     words: Mapping[str, list[str]]
 
     def of(self, row: int) -> list[dict[str, Any]]:
         """One row's tags as manifest.TAG structs, in order."""
         start, end = np.searchsorted(self.row, [row, row + 1])
-        columns = {
+        columns: dict[str, list[Any]] = {
             name: [self.words[name][code] for code in codes[start:end].tolist()]
             for name, codes in self.codes.items()
         }
-        columns["score"] = [None if np.isnan(score) else float(score) for score in self.score[start:end]]
+        for name, values in self.numbers.items():
+            columns[name] = [None if np.isnan(value) else float(value) for value in values[start:end]]
         return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
     def replaced(self, changed: Mapping[int, Sequence[Mapping[str, Any]]]) -> TagColumns:
@@ -179,10 +180,17 @@ class TagColumns:
                 fresh[i] = number[word]
             codes[name] = np.concatenate([old[rest], fresh])
         row = np.concatenate([self.row[rest], np.array([row for row, _ in new], dtype=np.int64)])
-        given = [np.nan if tag["score"] is None else tag["score"] for _, tag in new]
-        score = np.concatenate([self.score[rest], np.array(given, dtype=np.float32)])
+        numbers = {}
+        for name, old_values in self.numbers.items():
+            given = [np.nan if tag.get(name) is None else tag[name] for _, tag in new]
+            numbers[name] = np.concatenate([old_values[rest], np.array(given, dtype=np.float32)])
         order = np.argsort(row, kind="stable")
-        return TagColumns(row[order], score[order], {n: c[order] for n, c in codes.items()}, words)
+        return TagColumns(
+            row[order],
+            {name: values[order] for name, values in numbers.items()},
+            {name: code[order] for name, code in codes.items()},
+            words,
+        )
 
     def lists(self, active: NDArray[np.bool_]) -> pa.Array:
         """As list<manifest.TAG> per row, null where a row is not active.
@@ -192,8 +200,9 @@ class TagColumns:
         """
         columns = []
         for field in TAG:
-            if field.name == "score":
-                columns.append(pa.array(self.score, pa.float32(), mask=np.isnan(self.score)))
+            if field.name in self.numbers:
+                values = self.numbers[field.name]
+                columns.append(pa.array(values, pa.float32(), mask=np.isnan(values)))
                 continue
             words = pa.array(self.words[field.name], pa.string())
             columns.append(words.take(pa.array(self.codes[field.name])))

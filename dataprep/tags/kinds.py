@@ -24,11 +24,13 @@ Kind = Literal[
     "framing",
     "background",
     "style",
+    "thing",  # put beside the subject: food, vehicles, animals, weapons, instruments
     "other",
 ]
 
 _PEOPLE = re.compile(
     r"^(\d\+?|multiple )(girl|boy|other|people|person)s?$|^solo( focus)?$|^no humans$|^(male|female) focus$"
+    r"|^(hetero|yuri|yaoi|couple|group)$"
 )
 _COUNTS = re.compile(r"^(\d+)\+?(girl|boy|other)s?$")
 
@@ -52,16 +54,20 @@ hair: hair hairs bangs ponytail twintails ahoge braid braids bun sidelocks bob h
     drills fringe pigtails mohawk undercut widow's peak
 eyes: eyes pupils sclera eyelashes
 body: skin breasts ears tail wings horns horn freckles mole scar scars fangs fang tan tattoo beard
-    mustache eyebrows muscular abs stubble thighs halo elf height antlers feathers fur
+    mustache eyebrows muscular abs stubble thighs halo elf height antlers feathers fur wing girl boy
+    woman man female male skinned loli shota petite tall robot android cyborg makeup eyeshadow nails
+    eyeliner fingernails bald goatee bandaid polish fluff prosthesis
+    navel collarbone cleavage mechanical prosthetic bandages
 clothes: shirt dress jacket sweater hoodie skirt pants shorts serafuku kimono uniform coat socks shoes
     boots thighhighs pantyhose gloves swimsuit bikini leotard apron vest cardigan blouse jeans suit cape
     cloak robe yukata armor sleeves sleeve collar bra panties underwear footwear sandals sneakers
     legwear kneehighs t-shirt top tops bodysuit turtleneck sleeveless clothes belt loafers heels china
-    overalls sarashi outfit costume poncho
+    overalls sarashi outfit costume poncho warmers guards trim frills lace midriff plaid zettai
+    barefoot cuffs gauntlets shawl hakama buruma garter straps uniforms
 accessory: hat glasses bow necklace headphones ribbon hairpin hairband hairclip scarf earrings choker
     necktie bowtie ornament jewelry bracelet ring eyepatch mask headband tiara crown eyewear sunglasses
     headwear beret cap helmet bag backpack watch piercing goggles scrunchie flower brooch pendant veil
-    hood monocle headset amulet
+    hood monocle headset amulet wreath headgear pin piercings anklet necklaces bracelets rings
 expression: smile frown blush grin tears crying angry sad happy surprised smirk pout open-mouth mouth
     tongue teeth laughing expression expressionless sweatdrop shy nervous sleepy embarrassed :d :o ;d :3
     >:) ^_^ >_< @_@ ^^ o_o smiling sweat drool closed
@@ -69,9 +75,38 @@ framing: portrait view shot body close-up focus angle pov perspective split-scre
 background: background outdoors indoors forest beach city sky night day sunset ocean sea water street
     classroom bedroom room window tree trees flowers grass snow mountain mountains building buildings
     cloud clouds sunlight moon stars rain cityscape park garden field bed chair desk table wall fence
-    road stage crowd interior lights pool
+    road stage crowd interior lights pool couch sofa pillow pillows blanket curtain curtains floor
+    ceiling door doorway stairs bridge railing balcony rooftop shelf bookshelf lamp lantern lamppost
+    blossoms petals leaf leaves plant plants bush bamboo vines ivy roots rock rocks stone cliff cave
+    river lake waterfall pond desert island shore horizon path bench swing tent house castle church
+    shrine temple torii ruins tower skyscraper skyline village town alley street sidewalk crosswalk
+    station train-interior hallway corridor kitchen bathroom bathtub shower onsen library office shop
+    store restaurant cafe bar school gym hospital arena fireworks rainbow fog mist smoke fire flame
+    star starry sparkle bubble bubbles snowflakes snowing raining confetti shadow architecture scenery
+    landscape tatami carpet rug sunrise dusk dawn evening twilight
 style: monochrome sketch greyscale lineart painting watercolor style comic 4koma chibi pixel render
     photo illustration cel-shading realistic art traditional colors theme outline halftone
+    photorealistic artstyle (style) (medium) (artwork) media impasto coloring palette shading views blurry
+    bokeh blur contrast grain flare aberration artifacts screentones border letterboxed pillarboxed
+    cover collage reference spread-page hatching crosshatching brushstrokes pastel ukiyo-e pointillism
+    surreal abstract minimalism colorful lighting backlighting exposure speedlines lines
+thing: food cake bread fruit apple banana orange strawberry cherry lemon peach watermelon grapes meat
+    fish-dish sushi rice noodles ramen soup egg eggs bento sandwich burger pizza candy lollipop chocolate
+    cookie cookies donut pastry popsicle cream tea coffee milk juice drink beer wine sake alcohol cup mug
+    glass bottle can teacup teapot kettle plate bowl spoon fork knife chopsticks tray
+    bicycle bike motorcycle car truck bus train tram boat ship aircraft airplane helicopter vehicle tank
+    spacecraft scooter skateboard wheel
+    cat dog bird birds fish horse rabbit bunny mouse bear fox wolf dragon snake frog butterfly insect
+    bee spider owl crow penguin chicken duck cow pig sheep lion tiger elephant monkey panda dolphin whale
+    shark octopus crab jellyfish turtle dinosaur animal animals creature pokemon
+    sword katana knife-weapon gun rifle handgun pistol weapon polearm spear axe bow-weapon arrow arrows
+    shield staff wand hammer scythe dagger whip bomb
+    guitar piano violin drum drums flute trumpet microphone instrument
+    book books pen pencil paper letter card cards box gift bucket broom rope chain ladder basket bouquet
+    phone smartphone cellphone computer laptop keyboard monitor television camera clock controller
+    console toy doll ball balloon balloons kite dice puppet plush figurine umbrella parasol stick cane
+    fan candle cigarette pipe mirror towel tissue sign flag banner poster money coin key scissors
+    syringe pill skull bone statue cushion furniture hourglass telescope binoculars map globe
 """,
         " ",
     )
@@ -84,12 +119,16 @@ expression: closed eyes, one eye closed, half-closed eyes, wide-eyed, open mouth
     parted lips, tongue out
 pose: looking at viewer
 framing: full body, upper body, lower body, cowboy shot, dutch angle, from above, from below, from side,
-    from behind, profile
+    from behind, profile, depth of field, foreshortening, fisheye
 accessory: hair ornament, hair ribbon, hair bow, hair flower, hair bobbles, cat ears
-hair: hair between eyes, hair over one eye, hair intakes, hair bun, double bun
-eyes: heterochromia
+hair: one side up, two side up, three side up, hair between eyes,
+    hair over one eye, hair intakes, hair bun, double bun
+eyes: heterochromia, tsurime, tareme, sanpaku, jitome
+clothes: bare shoulders, bare arms, bare legs, off shoulder, striped, wet clothes
 body: dark skin, makeup, lipstick, elf
-style: black and white picture
+style: black and white picture, flat color, spot color, partially colored, multiple views, film grain
+thing: stuffed toy, stuffed animal, teddy bear, ice cream, hot dog, hand fan, hand mirror, walking stick,
+    drinking glass, drinking straw, arm cannon, reading material
 """,
         ",",
     )
@@ -106,6 +145,11 @@ pose: arm arms bent crossed crouching dancing drinking eating facing fighting fl
         " ",
     )["pose"]
 )
+# First words of poses that also tell where something is worn, or what it is for: `arm tattoo`.
+_ATTRIBUTES: Final = frozenset(
+    ("arm", "arms", "crossed", "hand", "head", "leg", "legs", "reading", "running", "sleeping", "walking")
+)
+_WORN: Final = frozenset({"hair", "body", "clothes", "accessory"})
 # Where one of these is seen, the absence of a tag of that kind says nothing about the subject.
 HIDDEN_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -141,8 +185,12 @@ def kind_of(tag: str, category: str = "general") -> Kind:
     if key in _WHOLE:
         return _WHOLE[key]
     words = key.split(" ")
+    if len(words) == 2 and words[0] in _ATTRIBUTES and _WORDS.get(words[1]) in _WORN:
+        return _WORDS[words[1]]
     if words[0] in _POSE:
         return "pose"
+    if words[0] in ("mechanical", "prosthetic"):
+        return "body"
     for word in (words[-1], words[0]):
         if word in _WORDS:
             return _WORDS[word]

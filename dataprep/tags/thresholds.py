@@ -38,6 +38,7 @@ class Thresholds:
         per_tag: of single tags, which outrank their category's.
         said: where they come from, for people.
         base_rates: share of the pictures that the tagger learned from which have a tag, where it says so.
+        own_general, own_character: the user's own number, which outranks those of single tags of its sort.
     """
 
     general: float = DEFAULT_GENERAL
@@ -45,27 +46,30 @@ class Thresholds:
     per_tag: Mapping[str, float] = field(default_factory=dict)
     said: str = "no model card"
     base_rates: Mapping[str, float] = field(default_factory=dict)
+    own_general: bool = False
+    own_character: bool = False
 
     def chosen(self, general: float | None, character: float | None, purpose: Purpose) -> Thresholds:
         """These, with the user's own in their place, shifted for the purpose where the user has none."""
         factor = _FACTOR[purpose]
-        per_tag = {} if general is not None else {tag: t * factor for tag, t in self.per_tag.items()}
         return replace(
             self,
             general=self.general * factor if general is None else general,
             character=self.character if character is None else character,
-            per_tag=per_tag,
+            per_tag={tag: limit * factor for tag, limit in self.per_tag.items()},
+            own_general=general is not None,
+            own_character=character is not None,
         )
 
     def of(self, tags: Sequence[str], categories: Sequence[str]) -> NDArray[np.float32]:
         """The threshold of each tag, shape (tags,)."""
-        return np.array(
-            [
-                self.per_tag.get(tag, self.character if category in (CHARACTER, COPYRIGHT) else self.general)
-                for tag, category in zip(tags, categories, strict=True)
-            ],
-            dtype=np.float32,
-        )
+        pairs = zip(tags, categories, strict=True)
+        return np.array([self._of(tag, category) for tag, category in pairs], dtype=np.float32)
+
+    def _of(self, tag: str, category: str) -> float:
+        named = category in (CHARACTER, COPYRIGHT)
+        limit, own = (self.character, self.own_character) if named else (self.general, self.own_general)
+        return limit if own else self.per_tag.get(tag, limit)
 
 
 def model_thresholds(model: Model | None) -> Thresholds:

@@ -56,7 +56,15 @@ def trigger_facts(trigger: str, known: Tokenizer | None = None) -> str:
     pieces = [piece for word in words(trigger) for piece in clip.pieces(word)]
     parts = ", ".join(f"{piece.removesuffix('</w>')} {clip.rank(piece):,}" for piece in pieces)
     count = "1 token" if len(pieces) == 1 else f"{len(pieces)} tokens"
-    return f"trigger {trigger!r}: {count}; merge rank in CLIP's {len(clip.ranks):,} (late is rare): {parts}"
+    said = f"trigger {trigger!r}: {count}; merge rank in CLIP's {len(clip.ranks):,} (late is rare): {parts}"
+    if dictionary() or not any(_speakable(word) for word in words(trigger)):
+        return said
+    return f"{said}; no dictionary was found on this machine ({_WORD_LISTS[0]}): see that it is no real word"
+
+
+def _speakable(word: str) -> bool:
+    """Whether a word could be one of a language: three letters or more, and a vowel."""
+    return len(word) > 2 and word.isalpha() and any(letter in "aeiouy" for letter in word)
 
 
 @functools.cache
@@ -91,6 +99,8 @@ def _form(trigger: str) -> list[str]:
         found.append(f"trigger {trigger!r} has a sign that trainers and prompts read as a command")
     if trigger != trigger.lower():
         found.append(f"trigger {trigger!r}: CLIP reads lower case, so it is the same as {trigger.lower()!r}")
+    if len(trigger.strip()) == 1:
+        found.append(f"trigger {trigger!r} is a single letter: CLIP knows it from everywhere")
     if len(trigger.split()) > 1:
         found.append(f"trigger {trigger!r} is several words; the class word has its own setting")
     return found

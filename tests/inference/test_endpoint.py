@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, TCPServer
 from typing import Any
 
 import pytest
@@ -158,3 +159,24 @@ def test_requests_are_spaced_evenly() -> None:
     now[0] += 10
     pace.wait()
     assert waits == [2.0, 2.0]
+
+
+def test_an_answer_that_breaks_off_or_is_no_http_is_asked_for_again() -> None:
+    broken = [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{", b"hello\r\n\r\n"]
+    text = sentence("a girl").encode()
+    replies = [*broken, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)]
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            request = self.request.makefile("rb")
+            lines = [line for line in iter(request.readline, b"\r\n")]
+            length = next(int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-l"))
+            request.read(length)
+            self.request.sendall(replies.pop(0))
+
+    with TCPServer(("127.0.0.1", 0), Handler) as tcp:
+        threading.Thread(target=tcp.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        url = f"http://127.0.0.1:{tcp.server_address[1]}/v1"
+        patient = Endpoint(url, "m", "?", "NO_KEY", 10, 2, 5, Pace(6000), sleep=lambda _: None)
+        assert patient.sentence(PICTURE) == "a girl"
+        tcp.shutdown()

@@ -241,3 +241,25 @@ def test_padding_is_centred_and_nothing_is_cut(width: int, height: int) -> None:
     assert dark.sum() == width * height
     left, top = (max(width, height) - width) // 2, (max(width, height) - height) // 2
     assert dark[top : top + height, left : left + width].all()
+
+
+def test_what_was_assumed_of_an_unknown_network_is_said(
+    mean_tagger: MakeTagger, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = mean_tagger()
+    open_tagger(folder, {})
+    assert "format wd is assumed, for selected_tags.csv has categories, but no ratings" in caplog.text
+    (folder / "config.json").write_text('{"format": "deepdanbooru"}', encoding="utf-8")
+    caplog.clear()
+    assert open_tagger(folder, {}).convention == CONVENTIONS["deepdanbooru"]
+    assert "assumed" not in caplog.text
+
+
+def test_a_list_and_a_network_of_different_sorts_are_refused(mean_tagger: MakeTagger) -> None:
+    danbooru = mean_tagger(shape=("n", 448, 448, 3), labels="a\nb\nc\n", list_name="tags.txt")
+    with pytest.raises(ModelError, match=r"tags\.txt is a list of DeepDanbooru's kind"):
+        open_tagger(danbooru, {})
+    with pytest.raises(ModelError, match=r"selected_tags\.csv is a list of WD's kind"):
+        open_tagger(mean_tagger(shape=("n", 512, 512, 3)), {})
+    assert open_tagger(mean_tagger(shape=("n", 512, 512, 3)), {"format": "wd"}).size_px == 512

@@ -13,19 +13,23 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from PIL import Image
 
 from dataprep import decisions
 from dataprep.captions import decode, tag_key, tags_of
 from dataprep.digest import digest, file_sha256
-from dataprep.edits import Lead, plan
+from dataprep.edits import Found, Lead, plan
 from dataprep.export import sync as sync_module
 from dataprep.export.receipt import read_receipt
 from dataprep.export.sync import Wanted, sync
+from dataprep.hashing import phash
 from dataprep.manifest import BASE
 from dataprep.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
@@ -487,3 +491,67 @@ TestHandEditsSurvive = HandEditsSurvive.TestCase
 TestHandEditsSurvive.settings = settings(
     max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def _last_manifest(context: Context, rows: list[dict[str, Any]]) -> None:
+    context.out.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), context.out / "manifest.parquet")
+
+
+def test_decisions_follow_a_raw_file_whose_bytes_changed(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    _last_manifest(context, [{"path": "6.jpg", "role": "train", "sha256": "old"}])
+    decisions.append(context.out, [{"image": "old", "added": ["hat"], "removed": ["smile"]}])
+    for _ in range(2):  # a second run finds the same and writes nothing more
+        (row,) = curate(context, [{"path": "6.jpg", "sha256": "new"}])
+        assert (row["hand_added"], row["hand_removed"]) == (["hat"], ["smile"])
+    assert len(decisions.read_journal(context.out).events) == 2
+    assert caplog.messages == [
+        "6.jpg: the file has new bytes since the last run; what was decided by hand stays with it"
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"path": "6.jpg", "sha256": "new"}, {"path": "best.jpg", "sha256": "old"}],  # renamed
+        [{"path": "6.jpg", "sha256": "other"}],  # another file took its name
+    ],
+)
+def test_decisions_do_not_follow_content_that_was_renamed(
+    context: Context, rows: list[dict[str, Any]]
+) -> None:
+    before = [("6.jpg", "old"), ("7.jpg", "other")]
+    _last_manifest(context, [{"path": p, "role": "train", "sha256": s} for p, s in before])
+    decisions.append(context.out, [{"image": "old", "added": ["hat"]}])
+    assert curate(context, rows)[0]["hand_added"] is None
+
+
+def test_a_file_that_now_shows_another_picture_is_named_plainly(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    old, new = (Image.fromarray(pixels) for pixels in noise)
+    context.raw.mkdir(parents=True, exist_ok=True)
+    new.save(context.raw / "6.png")
+    _last_manifest(context, [{"path": "6.png", "role": "train", "sha256": "old", "phash": phash(old)}])
+    curate(context, [{"path": "6.png", "sha256": "new", "pixels_key": "new"}])
+    assert "another picture" in caplog.text
+
+
+def test_prepared_files_that_were_renamed_get_their_names_back(tmp_path: Path) -> None:
+    (tmp_path / "best.txt").write_bytes(b"sks")
+    curate_module.restore_names(tmp_path, [Found("a.txt", "renamed", None, at="best.txt")])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_another_spelling_left_in_an_old_folder_is_no_sentence() -> None:
+    state = HandEditsSurvive()
+    state.change_repeats(repeats=1)
+    state.save_unchanged(bom=False, image="c")
+    state.run()
+    state.write_a_sentence(image="c", text="She waves at us, smiling.")
+    state.run()
+    assert plan(state.world.context.out, Lead("sks", "girl")).events == []
+    state.teardown()

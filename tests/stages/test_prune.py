@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from dataprep.captions import tag_key
 from dataprep.pixels import PixelCache, PixelPolicy
@@ -16,6 +17,7 @@ from dataprep.stage import Context
 from dataprep.stages.prune import Prune
 from dataprep.store import Blobs
 from dataprep.tags.assemble import says
+from dataprep.tags.frequency import wilson_lower
 from models.miniature.drawing import VOCABULARY as WORLD
 from models.miniature.drawing import random_drawing, random_situation, tags
 
@@ -411,3 +413,40 @@ def test_a_known_world_is_absorbed_rightly(count: int) -> None:
     print(f"{count} pictures: {right}/{constants} constant absorbed, {wrong}/{varying} varying")  # noqa: T201
     assert right / constants >= 0.95
     assert wrong / varying <= 0.02
+
+
+def test_the_general_tag_comes_back_where_the_special_one_was_removed_by_hand() -> None:
+    seen = {"1girl": 0.9, "red dress": 0.9, "dress": 0.9}
+    pictures = [picture(seen, hand_removed=["red dress"]), picture(seen)]
+    assert captions(pictures) == ["sks girl, 1girl, dress", "sks girl, 1girl, red dress"]
+
+
+def test_a_general_tag_that_is_absorbed_stays_out_where_the_special_one_was_removed() -> None:
+    pictures = a_set(hand_removed=["long hair"])
+    assert fates(pruned(pictures))["long hair"] == "removed_by_hand"
+    assert "hair" not in captions(pictures)[0]
+
+
+def test_every_counted_tag_has_its_share_and_its_bound() -> None:
+    first = {tag["tag"]: tag for tag in pruned(a_set())["tags"][0].as_py()}
+    assert first["pink hair"]["frequency"] == 1
+    assert first["smile"]["frequency"] == pytest.approx(1 / 3)
+    assert first["smile"]["bound"] == pytest.approx(wilson_lower(4, 12), abs=1e-6)
+    added = pruned([picture({"1girl": 0.9}, hand_added=["hat"])])["tags"][0].as_py()
+    assert {tag["tag"]: tag["frequency"] for tag in added} == {"1girl": 1, "hat": None}
+
+
+def test_what_is_not_known_to_belong_to_the_subject_is_kept_and_reported() -> None:
+    pictures = [picture({**CONSTANT, "couch": 0.9, "bicycle": 0.9}) for _ in range(20)]
+    result = pruned(pictures)
+    assert fates(result)["couch"] == fates(result)["bicycle"] == "kept"
+    assert "constant, but not known to belong to a character: --absorb takes it" in rules(result)["bicycle"]
+    assert "may bleed" in rules(result)["couch"]
+    assert fates(pruned(pictures, absorb=["bicycle"]))["bicycle"] == "absorbed"
+
+
+def test_a_tag_on_both_lists_and_a_class_word_with_the_trigger_are_refused() -> None:
+    with pytest.raises(ValidationError, match="'long hair' is in both absorb and keep"):
+        Prune(absorb=("long_hair",), keep=("long hair",))
+    with pytest.raises(ValidationError, match="'sks girl' holds the trigger word 'sks'"):
+        Prune(trigger="sks", class_word="sks girl")

@@ -60,15 +60,21 @@ def tag(name: str, score: float | None = 0.5, rule: str = "r") -> dict[str, Any]
         "category": "general",
         "fate": "kept",
         "rule": rule,
+        "frequency": None,
+        "bound": 0.5,
     }
 
 
 def flat(rows: list[list[dict[str, Any]]]) -> TagColumns:
     """Tag columns from structs, through `replaced` of empty ones."""
-    texts = [name for name in TAG.names if name != "score"]  # type: ignore[attr-defined]
+    numbers = ("score", "frequency", "bound")
+    texts = [name for name in TAG.names if name not in numbers]  # type: ignore[attr-defined]
     nothing = np.zeros(0, np.int64)
     empty = TagColumns(
-        nothing, np.zeros(0, np.float32), dict.fromkeys(texts, nothing), {n: [] for n in texts}
+        nothing,
+        dict.fromkeys(numbers, np.zeros(0, np.float32)),
+        dict.fromkeys(texts, nothing),
+        {n: [] for n in texts},
     )
     return empty.replaced(dict(enumerate(rows)))
 

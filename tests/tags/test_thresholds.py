@@ -18,8 +18,15 @@ def test_categories_have_their_own_thresholds_and_single_tags_outrank_them() -> 
 
 
 def test_the_users_threshold_outranks_the_models() -> None:
-    chosen = Thresholds(0.3, 0.8, {"hat": 0.6}).chosen(0.5, 0.9, "character")
-    assert (chosen.general, chosen.character, dict(chosen.per_tag)) == (0.5, 0.9, {})
+    known = Thresholds(0.3, 0.8, {"hat": 0.6, "saber": 0.7})
+    tags, categories = ["smile", "hat", "saber"], ["general", "general", "character"]
+    for general, character, expected in (
+        (0.5, 0.9, [0.5, 0.5, 0.9]),
+        (0.5, None, [0.5, 0.5, 0.7]),
+        (None, 0.9, [0.3, 0.6, 0.9]),
+    ):
+        chosen = known.chosen(general, character, "character")
+        assert chosen.of(tags, categories).tolist() == pytest.approx(expected)
 
 
 def test_a_style_is_tagged_lower_unless_the_user_says_a_number() -> None:

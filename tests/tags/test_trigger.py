@@ -71,3 +71,13 @@ def test_a_word_made_of_known_words_is_unwise() -> None:
 def test_a_word_of_the_systems_dictionary_is_unwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataprep.tags.trigger.dictionary", lambda: frozenset({"petrichor"}))
     assert any("dictionary" in line for line in trigger_report("petrichor"))
+
+
+def test_a_single_letter_is_unwise() -> None:
+    assert "single letter" in trigger_report("v")[0]
+
+
+def test_a_missing_dictionary_is_said_where_it_would_tell_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataprep.tags.trigger.dictionary", frozenset)
+    assert "no dictionary was found on this machine" in trigger_facts("quokka")
+    assert "dictionary" not in trigger_facts("sks")
