@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from dataprep.digest import digest
 from dataprep.errors import ModelError
 from dataprep.model_files import fetched, hashes, is_recorded, recheck, recorded_revision, verified
 
@@ -292,11 +293,15 @@ def _pinned(pin: Pin, otherwise: Pin | None = None) -> Model:
     if pin.kind == "tagger" and not is_recorded(f"tagger:{pin.repo}"):
         from dataprep.inference.onnx import open_graph
 
-        open_graph(
-            root / pin.folder / "model.onnx"
-        )  # half a file must not become what later uses are held to
+        for file in pin.files:
+            if file.endswith(".onnx"):
+                open_graph(root / file)  # half a file must not become what later uses are held to
     sha256 = verified(f"{pin.kind}:{pin.repo}", root, pin.files, revision, pin.sha256)
-    return Model(pin.kind, pin.name, root / pin.folder, sha256, revision)
+    folder = root / pin.folder
+    beside = [file for file in _BESIDE_TAGGER if file not in pin.files and (folder / file).is_file()]
+    if pin.kind == "tagger" and beside:  # thresholds and formats, which people may add and change
+        sha256 = digest(sha256, hashes(folder, beside))
+    return Model(pin.kind, pin.name, folder, sha256, revision)
 
 
 def _located(pin: Pin, tried: list[str], *, fetch: bool) -> tuple[Path | None, str | None]:

@@ -275,3 +275,19 @@ def test_the_list_of_tags_beside_a_network_that_is_named_by_its_file_counts(tmp_
 def test_a_repository_may_hold_a_deepdanbooru_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = snapshot(tmp_path / "hub", "someone/danbooru", ("model.onnx", "tags.txt"), "1" * 40)
     assert cached("someone/danbooru", tmp_path / "hub", monkeypatch).path == folder
+
+
+def test_the_pinned_deepdanbooru_is_used_under_its_own_file_names(local: Path) -> None:
+    folder = put(local / "deepdanbooru_onnx", ("model.onnx", "tags.txt"))
+    (folder / "model.onnx").rename(folder / "deepdanbooru.onnx")
+    assert find("tagger", "deepdanbooru").path == folder
+
+
+def test_thresholds_laid_beside_a_pinned_tagger_make_it_another_model(local: Path) -> None:
+    folder = put(local / "wd-swinv2-v3")
+    before = find("tagger", "wd-swinv2-v3").sha256
+    (folder / "thresholds.csv").write_text("name,threshold\n1girl,0.9\n", "utf-8")
+    after = find("tagger", "wd-swinv2-v3").sha256
+    assert before != after
+    (folder / "thresholds.csv").unlink()
+    assert find("tagger", "wd-swinv2-v3").sha256 == before

@@ -260,6 +260,9 @@ def _named_size(name: str, suffix: str) -> Size | None:
 
 def _bucket(size: Size, settings: Mapping[str, Any]) -> Size:
     resolution = settings["resolution"]
+    if isinstance(resolution, str):  # as in sd-scripts' arguments; its data set files take numbers only
+        width, _, height = resolution.partition(",")
+        resolution = [int(width), int(height or width)]
     area: Size = (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
     if not settings.get("enable_bucket", False):
         return area

@@ -178,13 +178,13 @@ class _Sync:
         except RowError:
             return False  # its row fails when it is settled
         self.report.retouched.append(picture.file)
-        self._remove_older_caches(picture.file)
+        self._remove_older_caches(picture.file, "image")
         return True
 
-    def _remove_older_caches(self, picture: str) -> None:
-        """A trainer's own latents of what the picture showed before it was changed."""
-        changed = inside(self.out, picture).lstat().st_mtime_ns
-        caches = self._caches.get((picture.rpartition(".")[0], "image"), [])
+    def _remove_older_caches(self, made_of: str, kind: Kind) -> None:
+        """What a trainer itself made of a picture or a caption before somebody changed it."""
+        changed = inside(self.out, made_of).lstat().st_mtime_ns
+        caches = self._caches.get((made_of.rpartition(".")[0], kind), [])
         for cache in [file for file in caches if inside(self.out, file).lstat().st_mtime_ns < changed]:
             self._unlink(cache)
             caches.remove(cache)
@@ -297,6 +297,11 @@ class _Sync:
                     temporary.write_bytes(data)
 
             write_whole(path, write)
+        elif (
+            item.kind == "caption"
+        ):  # edited by hand to what is wanted: nothing to write, but news to a cache
+            with self._lock:
+                self._remove_older_caches(item.file, "caption")
         self._note(item, sha256)
 
     def _note(self, item: Wanted, sha256: str) -> None:

@@ -143,10 +143,12 @@ def _absorbed(
     other = rows.reg[found.row] & (verdicts.fate == _KEPT)
     verdicts.rule[other] = verdicts.say("kept: a class image shows what the class is like")
     if settings.reg_captions == "matched":
-        _matched(found, above & taken & ~rows.reg[found.row], rows, verdicts)
+        _matched(found, above & taken & ~rows.reg[found.row], rows, settings, verdicts)
 
 
-def _matched(found: Entries, absorbed: NDArray[np.bool_], rows: Rows, verdicts: Verdicts) -> None:
+def _matched(
+    found: Entries, absorbed: NDArray[np.bool_], rows: Rows, settings: Prune, verdicts: Verdicts
+) -> None:
     """Class images keep silent about what the training captions leave to the trigger.
 
     If only class images named a hair colour, captions without one would mean the subject, trigger or not.
@@ -155,7 +157,7 @@ def _matched(found: Entries, absorbed: NDArray[np.bool_], rows: Rows, verdicts: 
     sorts = {rivalry(found.tags[i]) for i in gone} - {None}
     silent = np.array([i in gone or rivalry(tag) in sorts for i, tag in enumerate(found.tags)], dtype=bool)
     if silent.any():
-        mask = rows.reg[found.row] & silent[found.tag]
+        mask = rows.reg[found.row] & silent[found.tag] & ~_listed(found, settings.keep)
         verdicts.fate[mask] = _PRUNED
         verdicts.rule[mask] = verdicts.say("matched: the training captions leave the like to the trigger")
 

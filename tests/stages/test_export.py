@@ -319,6 +319,23 @@ def test_caches_that_a_trainer_made_of_older_files_are_removed(
     assert {name for name in made if (folder / name).exists()} == {"a_b.npz"}
 
 
+def test_a_text_cache_older_than_a_hand_edit_that_is_taken_over_is_removed(
+    context: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    rows = [placed_row("a.png"), placed_row("bb.png")]
+    export(context, as_table(rows))
+    folder = context.out / "img/2_sks girl"
+    for name in ("a_te_outputs.npz", "bb_te_outputs.npz"):
+        (folder / name).write_bytes(b"made by a trainer")
+        os.utime(folder / name, ns=(10**18, 10**18))
+    os.utime(folder / "bb.txt", ns=(10**17, 10**17))
+    (folder / "a.txt").write_text("sks girl, frown\n", "utf-8")
+    rows[0]["caption"] = "sks girl, frown"
+    export(context, as_table(rows))
+    assert not (folder / "a_te_outputs.npz").exists()
+    assert (folder / "bb_te_outputs.npz").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "stays"),
     [

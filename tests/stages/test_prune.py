@@ -211,6 +211,8 @@ def test_class_images_are_silent_about_what_the_trigger_absorbed_and_its_rivals(
     assert result["caption"][12].as_py() == "girl, 1girl, solo, green eyes, smile"
     assert result["caption"][13].as_py() == "girl, 1girl, solo, green eyes, smile"
     assert rules(result, 12)["blue hair"].startswith("matched")
+    listed = pruned([*a_set(), picture(girl, role="reg")], keep=["blue hair"])
+    assert listed["caption"][12].as_py() == "girl, 1girl, solo, blue hair, green eyes, smile"
     kept = pruned([*a_set(), picture({**girl, "pink hair": 0.9}, role="reg")], absorbing=False)
     assert "blue hair" in kept["caption"][12].as_py()
 
