@@ -79,6 +79,24 @@ class OurLoop:
         self.trainer._read_losses()
 
 
+class Examples(torch.utils.data.Dataset[dict[str, Any]]):
+    """Cached latents and token ids, as the examples' loop is handed them."""
+
+    def __init__(self, data: Prepared, base: Base) -> None:
+        """Hold the prepared folder's data and the tokenizer's model."""
+        self.data, self.base = data, base
+
+    def __len__(self) -> int:
+        return len(self.data.images)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        image = self.data.images[number]
+        told = self.base.tokenizers[0](
+            image.lines[0], padding="max_length", max_length=77, truncation=True, return_tensors="pt"
+        )
+        return {"latents": self.data.latents[image.bucket][image.slot], "ids": told.input_ids[0]}
+
+
 def example_step(directory: Path, config: TrainConfig) -> Step:
     """One optimizer step of the examples' loop, as a function to call again and again."""
     from accelerate import Accelerator  # type: ignore[import-untyped]
@@ -96,18 +114,7 @@ def example_step(directory: Path, config: TrainConfig) -> Step:
     optimizer = torch.optim.AdamW(parameters, lr=config.unet_rate, weight_decay=0.01)
     schedule = get_scheduler("cosine", optimizer, num_warmup_steps=0, num_training_steps=100_000)
 
-    class Examples(torch.utils.data.Dataset[dict[str, Any]]):
-        def __len__(self) -> int:
-            return len(data.images)
-
-        def __getitem__(self, number: int) -> dict[str, Any]:
-            image = data.images[number]
-            told = base.tokenizers[0](
-                image.lines[0], padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-            )
-            return {"latents": data.latents[image.bucket][image.slot], "ids": told.input_ids[0]}
-
-    loader = torch.utils.data.DataLoader(Examples(), batch_size=config.batch_size, shuffle=True)
+    loader = torch.utils.data.DataLoader(Examples(data, base), batch_size=config.batch_size, shuffle=True)
     unet, text_encoder, optimizer, loader, schedule = accelerator.prepare(
         base.unet, base.text_encoders[0], optimizer, loader, schedule
     )

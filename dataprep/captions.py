@@ -85,9 +85,8 @@ def _everyday(character: str, encoding: str) -> float:
     code = ord(character)
     if 0x3041 <= code <= 0x30FF:  # kana: only Japanese uses many
         return 1.0 if encoding == "cp932" else 0.4
-    if (
-        0xAC00 <= code <= 0xD7A3
-    ):  # hangul; the syllables that cp949 added to KS X 1001 are hardly ever written
+    if 0xAC00 <= code <= 0xD7A3:
+        # Hangul; the syllables that cp949 added to KS X 1001 are hardly ever written.
         return 0.0 if encoding != "cp949" else 0.9 if min(character.encode(encoding)) >= 0xA1 else 0.1
     if 0x4E00 <= code <= 0x9FFF:
         first = character.encode(encoding)[0]

@@ -155,16 +155,16 @@ class Thumbs:
         return found
 
 
-def alike(first: str, second: str, limits: Limits = WHOLE) -> bool:
+def alike(first: str, second: str, limits: Limits = WHOLE, *, mirror: bool = False) -> bool:
     """Whether two thumbs can be of copies of one picture.
 
     Args:
         first: what `thumb` gave for one picture.
         second: and for the other.
         limits: how alike they have to be.
+        mirror: whether the second is meant as seen in a mirror.
     """
-    both = Thumbs([first, second])
-    return bool(both.alike(0, both, np.array([1]), limits)[0])
+    return bool(Thumbs([first]).alike(0, Thumbs([second], mirror=mirror), np.array([0]), limits)[0])
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -44,7 +44,6 @@ _LOG = logging.getLogger(__name__)
 MANIFEST = "manifest.parquet"
 METADATA_KEY = b"dataprep"
 _TABLE_RESULTS_KEPT = 4
-_WRONG = "WRONG: "  # begins every difference between the folder and the plan
 _DECODED_BYTES = 512 * 2**20
 
 
@@ -98,11 +97,9 @@ class Outcome:
     models: Mapping[str, Model]
     seconds: float
     messages: list[str] = field(default_factory=list)  # for people: warnings, what sd-scripts will see
-
-    @property
-    def wrong(self) -> list[str]:
-        """What sd-scripts would train otherwise than planned."""
-        return [message for message in self.messages if message.startswith(_WRONG)]
+    wrong: list[str] = field(
+        default_factory=list
+    )  # what it would train otherwise than planned; in messages too
 
     @property
     def ending(self) -> str:
@@ -208,9 +205,11 @@ def run(job: Job, observer: Observer, *, device: str = "cpu", threads: int = 1) 
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(_metadata(planned)).encode()})
         write_table(job.out / MANIFEST, table)
         write_report(job.out)
-        messages += [*_trigger_advice(planned), *_read_back(job.out, table)]
+        seen, wrong = _read_back(job.out, table)
+        messages += [*_trigger_advice(planned), *seen, *(f"WRONG: {difference}" for difference in wrong)]
     seconds = time.perf_counter() - started
-    return Outcome(table, job.out, planned.settings, reports, planned.context.models, seconds, messages)
+    models = planned.context.models
+    return Outcome(table, job.out, planned.settings, reports, models, seconds, messages, wrong)
 
 
 def _trigger_advice(planned: Planned) -> list[str]:
@@ -224,12 +223,12 @@ def _trigger_advice(planned: Planned) -> list[str]:
     return [trigger_facts(trigger), *trigger_report(trigger, vocabulary=vocabulary)]
 
 
-def _read_back(out: Path, table: pa.Table) -> list[str]:
+def _read_back(out: Path, table: pa.Table) -> tuple[list[str], list[str]]:
     """What sd-scripts will see in the folder just written, and every difference to the plan."""
     if not (out / "dataset.toml").is_file():
-        return []
+        return [], []
     view = read_folder(out)
-    return [describe(view), *(f"{_WRONG}{difference}" for difference in differences(view, table))]
+    return [describe(view)], differences(view, table)
 
 
 @contextmanager

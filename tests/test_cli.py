@@ -131,13 +131,15 @@ def test_json_is_one_object_and_nothing_else(raw: Path) -> None:
     assert outcome["summary"]["kept"] == 1
 
 
-def test_a_run_with_differences_to_the_plan_exits_with_1_and_is_not_done(
-    raw: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dataprep.run._read_back", lambda *_: ["WRONG: img/a.png: repeats 3, planned 2"])
+def test_a_run_with_differences_to_the_plan_exits_with_1_and_is_not_done(raw: Path) -> None:
+    assert run_until_bucket(raw)[0] == 0
+    picture = next((raw.parent / "raw-prepared" / "img").glob("*/*.png"))
+    (picture.parent / "somebody's.png").write_bytes(picture.read_bytes())
+    (picture.parent / "somebody's.txt").write_text("a picture that nobody planned", encoding="utf-8")
     status, output = run_until_bucket(raw)
     assert status == 1
-    assert "not as planned: 1 differences" in output
+    assert "WRONG: " in output
+    assert "not as planned: " in output
     assert "done in" not in output
     assert "next:" not in output
     assert run_until_bucket(raw, "--json")[0] == 1

@@ -99,7 +99,9 @@ def _read(path: Path, understand: Callable[[dict[str, Any]], _Read]) -> _Read:
     try:
         return understand(tomllib.loads(path.read_text("utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error!r}; run `dataprep run` to write it anew") from error
+        raise InputError(
+            f"{path}: cannot be read: {error!r}; delete it, and `dataprep run` writes it anew"
+        ) from error
 
 
 def _given(root: Path) -> dict[str, Any]:
@@ -154,6 +156,8 @@ def _dataset(document: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dic
         raise ValueError(f"{len(datasets)} datasets, wanted 1")
     general = document.get("general", {})
     settings = {**general, **{key: value for key, value in datasets[0].items() if key != "subsets"}}
+    if isinstance(settings["resolution"], str):
+        raise ValueError("resolution is a text; sd-scripts takes a number or two here, such as [512, 512]")
     subsets = []
     for subset in datasets[0]["subsets"]:
         own = {**given, **settings, **subset}
@@ -260,9 +264,6 @@ def _named_size(name: str, suffix: str) -> Size | None:
 
 def _bucket(size: Size, settings: Mapping[str, Any]) -> Size:
     resolution = settings["resolution"]
-    if isinstance(resolution, str):  # as in sd-scripts' arguments; its data set files take numbers only
-        width, _, height = resolution.partition(",")
-        resolution = [int(width), int(height or width)]
     area: Size = (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
     if not settings.get("enable_bucket", False):
         return area

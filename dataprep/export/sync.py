@@ -297,10 +297,8 @@ class _Sync:
                     temporary.write_bytes(data)
 
             write_whole(path, write)
-        elif (
-            item.kind == "caption"
-        ):  # edited by hand to what is wanted: nothing to write, but news to a cache
-            with self._lock:
+        elif item.kind == "caption":
+            with self._lock:  # edited by hand to what is wanted: nothing to write, but news to a cache
                 self._remove_older_caches(item.file, "caption")
         self._note(item, sha256)
 

@@ -267,7 +267,10 @@ def tell(report: Report) -> None:
             _less(report.foreign, known),
             "not written by this program: left alone, but a trainer may read them",
         ),
-        (report.displaced, "removed: a trainer's own latents, which it would take instead of those here"),
+        (
+            report.displaced,
+            "removed: a trainer's own caches, of older files or taken instead of those here",
+        ),
     ):
         if files:
             more = f" and {len(files) - _NAMED_IN_LOG} more" if len(files) > _NAMED_IN_LOG else ""

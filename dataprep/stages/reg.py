@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -152,23 +150,24 @@ class Reg(Stage):
         """Which training picture a class image repeats, as it is or mirrored, None if it repeats none."""
         if row["phash"] is None or not len(hashes):
             return None
-        if twin := self._near(row["phash"], row["thumb"], train, hashes):
-            return f"of training picture {twin}"
-        if row["mirror_phash"] is None:
-            return None
-        twin = self._near(row["mirror_phash"], _mirrored(row["thumb"]), train, hashes)
-        return None if twin is None else f"mirrored, of training picture {twin}"
+        for column, said in (("phash", "of"), ("mirror_phash", "mirrored, of")):
+            twin = self._near(row, column, train, hashes)
+            if twin is not None:
+                return f"{said} training picture {twin}"
+        return None
 
     def _near(
-        self, phash: str, thumb: str, train: Sequence[dict[str, Any]], hashes: NDArray[np.uint64]
+        self, row: dict[str, Any], column: str, train: Sequence[dict[str, Any]], hashes: NDArray[np.uint64]
     ) -> str | None:
-        distances = np.bitwise_count(hashes ^ np.uint64(int(phash, 16)))
+        if row[column] is None:
+            return None
+        distances = np.bitwise_count(hashes ^ np.uint64(int(row[column], 16)))
         hashed = [other for other in train if other["phash"] is not None]
         for i in distances.argsort(kind="stable"):
             if distances[i] > self.near_duplicate_distance:
                 break
             # The hash alone sees one pose with other colours as equal.
-            if alike(thumb, hashed[i]["thumb"]):
+            if alike(row["thumb"], hashed[i]["thumb"], mirror=column == "mirror_phash"):
                 return f"{hashed[i]['path']}, distance {int(distances[i])}"
         return None
 
@@ -187,10 +186,3 @@ def _drop_surplus(rows: list[dict[str, Any]]) -> None:
 
 def _hashes(rows: Sequence[dict[str, Any]]) -> NDArray[np.uint64]:
     return np.array([int(row["phash"], 16) for row in rows if row["phash"] is not None], np.uint64)
-
-
-def _mirrored(thumb: str) -> str:
-    """The thumb of the mirrored picture; a thumb has square cells of RGB."""
-    values = np.frombuffer(base64.b64decode(thumb), np.uint8)
-    side = math.isqrt(values.size // 3)
-    return base64.b64encode(values.reshape(side, side, 3)[:, ::-1].tobytes()).decode("ascii")

@@ -244,3 +244,11 @@ def test_a_damaged_byte_within_latents_is_found(folder: Folder) -> None:
     cache.write_bytes(data)
     assert any("Bad CRC-32" in difference for difference in folder.differences())
     assert "latents accepted for 1 of 2" in describe(read_folder(folder.root))
+
+
+def test_a_resolution_that_sd_scripts_refuses_is_told_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text(
+        '[[datasets]]\nresolution = "256,256"\n[[datasets.subsets]]\nimage_dir = "img"\n', "utf-8"
+    )
+    with pytest.raises(InputError, match=r"resolution is a text.*delete it"):
+        read_folder(tmp_path)
