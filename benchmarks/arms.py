@@ -262,7 +262,7 @@ def main() -> None:
 
 def prove_arms(out: Path, seeds: Sequence[int], steps: int) -> str:
     """All arms over all seeds, seed by seed; returns the tables, which also stand in OUT/result.md."""
-    from dataprep.train.config import load_config
+    from dataprep.train_settings import load_config
 
     examiner = Examiner(orders())
     (out / "runs").mkdir(parents=True, exist_ok=True)

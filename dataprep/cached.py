@@ -5,18 +5,19 @@ Owns one decision: which latents are too stale to train on.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dataprep.errors import InputError
+from dataprep import run
+from dataprep.errors import InputError, ModelError
 from dataprep.export.receipt import retouched
+from dataprep.models import find
 
 _COLUMNS = """id sha256 role state caption repeats folder bucket_width bucket_height box width height
 image_file caption_file latents_file latents_key"""
@@ -26,21 +27,30 @@ Arrays = dict[str, np.ndarray]  # of one latents file
 
 def read_manifest(directory: Path) -> tuple[pa.Table, dict[str, Any]]:
     """The columns that a trainer needs, and what the run noted beside them. Raises InputError."""
-    path = directory / "manifest.parquet"
-    if not path.is_file():
-        raise InputError(
-            f"{directory}: no manifest.parquet: not a prepared folder; `dataprep run RAW` makes one"
-        )
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    table, meta = run.read_manifest(directory)
     missing = [name for name in COLUMNS if name not in table.schema.names]
     if missing:
         raise InputError(
-            f"{path}: no column {', '.join(missing)}; run `dataprep run` to the end (without --until)"
+            f"{directory}: no column {', '.join(missing)} in the manifest; "
+            "run `dataprep run` to the end (without --until)"
         )
-    return table.select(COLUMNS), json.loads((table.schema.metadata or {}).get(b"dataprep", b"{}"))
+    return table.select(COLUMNS), meta
+
+
+def base_path(named: str | None, meta: Mapping[str, Any]) -> Path:
+    """The base model's place: what a setting names, else what the manifest's metadata recorded.
+
+    Raises:
+        ModelError: neither names one, or it is not on this machine.
+    """
+    recorded = meta.get("models", {}).get("base", {})
+    for name in (named, recorded.get("path")):
+        if name and Path(name).exists():
+            return Path(name)
+    name = named or recorded.get("name")
+    if not name:
+        raise ModelError("the manifest names no base model; set base = PATH in train.toml")
+    return find("base", name).path
 
 
 def read_captions(directory: Path, rows: list[dict[str, Any]], notes: list[str]) -> list[tuple[str, ...]]:

@@ -171,8 +171,12 @@ def _draw(wanted: Sequence[Order], context: Context, observer: Observer) -> None
 
 
 def _keep(image: Image.Image, order: Order, context: Context) -> None:
+    from dataprep.inference.sampling import PARAMETERS
+
     model = context.models["base"]
     notes = PngImagePlugin.PngInfo()
+    if PARAMETERS in image.info:
+        notes.add_itxt(PARAMETERS, image.info[PARAMETERS])
     notes.add_itxt(_CHUNK, json.dumps(order.made(model), ensure_ascii=False))
     context.blobs.put(
         order.key(model), _SUFFIX, lambda path: image.save(path, "PNG", pnginfo=notes, compress_level=3)

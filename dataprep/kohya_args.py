@@ -8,12 +8,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from dataprep.train.config import TrainConfig  # the one list of our names
+
 # Settings that mean the same in both, under another name.
 RENAMED = {
     "pretrained_model_name_or_path": "base",
     "network_dim": "rank",
     "network_alpha": "alpha",
-    "network_dropout": "dropout",
     "scale_weight_norms": "max_norm",
     "max_train_steps": "steps",
     "max_train_epochs": "epochs",
@@ -163,8 +164,6 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def is_theirs(table: Mapping[str, Any]) -> bool:
     """Whether a training file speaks sd-scripts' names: one that only it has is enough."""
-    from dataprep.train.config import TrainConfig  # the one list of our names
-
     return bool(set(_flatten(table)) & (_their_names() - set(TrainConfig.model_fields)))
 
 
@@ -182,8 +181,6 @@ def misspelt(names: Iterable[str]) -> str | None:
 
 def known_names() -> set[str]:
     """Every setting that a training file may hold and that means something here."""
-    from dataprep.train.config import TrainConfig  # the one list of our names
-
     return _their_names() | set(TrainConfig.model_fields)
 
 
@@ -217,8 +214,6 @@ def _flatten(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _same_meaning(ours: dict[str, Any], flat: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     """Values that are spelled or combined otherwise there."""
-    from dataprep.train.config import TrainConfig  # the one list of our names
-
     if "epochs" in ours and "max_train_epochs" in flat:
         ours.pop("steps", None)  # there, epochs win over steps
     if ours.get("alpha") == 0:
@@ -274,6 +269,14 @@ def _network_module(value: str, ours: dict[str, Any], notes: list[str]) -> None:
     ours.setdefault("network", "lora")
     if value not in ("networks.lora", "lycoris.kohya"):
         notes.append(f"network_module = {value!r} is not known; trains lora")
+
+
+def _network_dropout(value: float, ours: dict[str, Any], notes: list[str]) -> None:
+    ours["dropout"] = value
+    if value:
+        notes.append(
+            f"network_dropout = {value}: dropped before the down matrix here, behind it in sd-scripts"
+        )
 
 
 def _network_args(value: list[str], ours: dict[str, Any], notes: list[str]) -> None:
@@ -365,6 +368,7 @@ def _save_precision(value: str, ours: dict[str, Any], notes: list[str]) -> None:
 
 _SPECIAL: dict[str, Callable[[Any, dict[str, Any], list[str]], None]] = {
     "network_module": _network_module,
+    "network_dropout": _network_dropout,
     "network_args": _network_args,
     "optimizer_type": _optimizer_type,
     "optimizer_args": _optimizer_args,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image
+
 from dataprep.errors import InputError, RowError
 from dataprep.export.kohya_reader import describe, read_folder
 from dataprep.folders import STATE_FOLDER
@@ -128,7 +130,11 @@ def _notes(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _file_picture(path: Path) -> Picture:
-    return Picture(_thumbnail(path), path.name, "", "")
+    source, order = _thumbnail(path), ""
+    if source:  # then it opens
+        with Image.open(path) as picture:
+            order = str(picture.info.get("parameters", ""))
+    return Picture(source, path.name, order.split("\n", 1)[0], "")
 
 
 def _twins(directory: Path, rows: list[dict[str, Any]]) -> list[tuple[Picture, list[Picture]]]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataprep.cached import base_path, read_manifest
 from dataprep.errors import ConfigError, InputError, ModelError
 from dataprep.folders import check_prepared, locked
 from dataprep.inference.torch_compat import chosen_device
@@ -47,8 +48,8 @@ def train_folder(
         UserError, DiskError: see `dataprep.train.loop.train`.
     """
     from dataprep.report import write_report
-    from dataprep.train.config import load_config
     from dataprep.train.loop import train
+    from dataprep.train_settings import load_config
 
     check_prepared(directory)
     own = directory / SETTINGS
@@ -89,10 +90,8 @@ def extract_lora(
     from dataprep.export.lora_metadata import extracted_metadata, file_bytes
     from dataprep.extract import extract
     from dataprep.inference.base import load_base
-    from dataprep.run import read_manifest
-    from dataprep.train.config import load_config
-    from dataprep.train.data import base_path
     from dataprep.train.loop import DTYPES
+    from dataprep.train_settings import load_config
 
     check_prepared(directory)
     own = directory / SETTINGS
@@ -101,7 +100,7 @@ def extract_lora(
         raise ConfigError(f"--extract makes network lora or locon, not {settings.network}: set one of them")
     settings = settings.model_copy(update={"alpha": float(settings.rank), "conv_alpha": None})
     device = chosen_device(device)
-    base = load_base(base_path(settings, read_manifest(directory)[1]), device, torch.float32)
+    base = load_base(base_path(settings.base, read_manifest(directory)[1]), device, torch.float32)
     found = extract(load_base(tuned, device, torch.float32), base, settings)
     path = directory / "model" / f"{settings.output_name or tuned.stem}-extracted.safetensors"
     dtype = DTYPES[settings.save_precision]
@@ -166,9 +165,10 @@ class _Bar:
             )
         elif progress.step * self._LINES // progress.steps > self._said:
             self._said = progress.step * self._LINES // progress.steps
+            remaining_s = (progress.steps - progress.step) / max(1e-9, progress.steps_per_s)
             self._console.print(
                 f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, "
-                f"{progress.steps_per_s:.2f} steps/s, {progress.remaining_s:.0f} s to go, "
+                f"{progress.steps_per_s:.2f} steps/s, {remaining_s:.0f} s to go, "
                 f"{memory_text(progress.memory_bytes)}",
                 highlight=False,
             )
@@ -211,7 +211,7 @@ def sample_lora(
 
     from dataprep.inference.base import load_base, read_header
     from dataprep.inference.lora import applied
-    from dataprep.inference.sampling import Sampler, parse_prompt
+    from dataprep.inference.sampling import Sampler, parse_prompt, save_png
 
     orders = [parse_prompt(prompt) for prompt in prompts]
     path = base or _recorded_base(lora)
@@ -227,17 +227,14 @@ def sample_lora(
     folder = out or lora.parent / "samples"
     paths = [folder / f"{lora.stem}-{number:03d}.png" for number in range(len(prompts))]
     for path, picture in zip(paths, pictures, strict=True):
-        write_whole(path, partial(picture.save, format="PNG"))
+        write_whole(path, partial(save_png, picture))
     return paths
 
 
 def _recorded_base(lora: Path) -> Path:
-    from dataprep.models import find
-    from dataprep.run import read_manifest
-
     directory = lora.resolve().parent.parent
     if (directory / "manifest.parquet").is_file():
-        name = read_manifest(directory)[1]["models"].get("base", {}).get("name")
-        if name is not None:
-            return find("base", name).path
+        meta = read_manifest(directory)[1]
+        if meta.get("models", {}).get("base"):
+            return base_path(None, meta)
     raise ModelError(f"{lora}: its base model is not known here; name it with --base PATH")

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dataprep.cached import base_path
 from dataprep.digest import file_sha256
-from dataprep.errors import InputError
+from dataprep.errors import InputError, ModelError
 from dataprep.export.receipt import SCHEMA, to_table, write_receipt
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Prepared
@@ -85,7 +86,7 @@ def test_edited_caption_files_are_what_is_trained(prepared: Path) -> None:
 
 
 def test_a_folder_without_manifest_or_columns_is_refused(tmp_path: Path, prepared: Path) -> None:
-    with pytest.raises(InputError, match="not a prepared folder"):
+    with pytest.raises(InputError, match=r"no manifest\.parquet"):
         Prepared(tmp_path, TrainConfig())
     table = pq.read_table(prepared / "manifest.parquet")
     pq.write_table(table.drop_columns(["latents_key"]), prepared / "manifest.parquet")
@@ -103,3 +104,14 @@ def test_a_picture_changed_by_hand_is_not_trained_with_its_old_latents(prepared:
     picture.write_bytes(b"as changed")
     with pytest.raises(InputError, match=r"1 pictures were changed by hand.*000\.png.*delete these files"):
         Prepared(prepared, TrainConfig())
+
+
+def test_the_base_model_is_the_settings_else_the_recorded_one(tmp_path: Path) -> None:
+    own, recorded = tmp_path / "own", tmp_path / "recorded"
+    own.mkdir()
+    meta = {"models": {"base": {"name": "nowhere", "path": str(recorded)}}}
+    assert base_path(str(own), meta) == own
+    recorded.mkdir()
+    assert base_path(None, meta) == recorded
+    with pytest.raises(ModelError, match="set base = PATH"):
+        base_path(None, {})

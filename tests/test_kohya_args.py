@@ -7,7 +7,8 @@ import pytest
 
 from dataprep.errors import ConfigError
 from dataprep.kohya_args import RENAMED, translate
-from dataprep.train.config import TrainConfig, load_config
+from dataprep.train.config import TrainConfig
+from dataprep.train_settings import load_config
 
 FILE = """
 [model]
@@ -229,3 +230,10 @@ def test_the_prepared_folders_own_file_is_read_in_silence(tmp_path: Path) -> Non
     assert any("decided by the prepared folder" in note for note in load_config(tmp_path / "train.toml")[1])
     (tmp_path / "manifest.parquet").write_bytes(b"")
     assert not any("decided by the prepared folder" in n for n in load_config(tmp_path / "train.toml")[1])
+
+
+def test_what_network_dropout_drops_is_said() -> None:
+    settings, notes = translate({"network_dropout": 0.1})
+    assert settings["dropout"] == 0.1
+    assert any("network_dropout = 0.1: dropped before the down matrix" in note for note in notes)
+    assert not any("network_dropout" in note for note in translate({"network_dropout": 0})[1])

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from dataprep.errors import ConfigError
@@ -18,6 +19,8 @@ from dataprep.inference.tokens import plain_ids, token_ids
 from dataprep.inference.torch_compat import prepare_torch
 
 OPTIONS = {"w": "width", "h": "height", "s": "steps", "l": "scale", "d": "seed", "n": "negative"}
+PARAMETERS = "parameters"  # A1111's name of the text chunk
+SAMPLER_NAMES = {"ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a", "dpm++_2m": "DPM++ 2M"}  # A1111's
 BATCH = 8  # pictures drawn at once; a CPU gains nothing above
 
 
@@ -138,7 +141,22 @@ class Sampler:
             for start in range(0, len(numbers), BATCH):
                 part = numbers[start : start + BATCH]
                 pictures |= zip(part, self._batch([whole[i] for i in part]), strict=True)
+        for i, picture in pictures.items():
+            picture.info[PARAMETERS] = self._parameters(whole[i])
         return [pictures[i] for i in range(len(whole))]
+
+    def _parameters(self, prompt: Prompt) -> str:
+        """A picture's order in the form that A1111 writes into its pictures, and many programs read."""
+        lines = [prompt.text, *([f"Negative prompt: {prompt.negative}"] if prompt.negative else [])]
+        facts = {
+            "Steps": prompt.steps,
+            "Sampler": SAMPLER_NAMES["euler" if self.base.prediction == "flow" else self.name],
+            "CFG scale": f"{prompt.scale:g}",
+            "Seed": prompt.seed,
+            "Size": f"{prompt.width}x{prompt.height}",
+            "Model": self.base.path.name.removesuffix(".safetensors"),
+        }
+        return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in facts.items())])
 
     def _whole(self, prompt: Prompt, number: int) -> Prompt:
         width, height = prompt.width or self.side, prompt.height or self.side
@@ -200,6 +218,14 @@ class Sampler:
             levels = pixels.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
             pictures.append(Image.fromarray(levels.permute(1, 2, 0).cpu().numpy(), "RGB"))
         return pictures
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a picture with its order, where it has one, in the text chunk that A1111 and ComfyUI read."""
+    notes = PngInfo()
+    if PARAMETERS in picture.info:
+        notes.add_itxt(PARAMETERS, picture.info[PARAMETERS])
+    picture.save(path, "PNG", pnginfo=notes)
 
 
 def added_conditions(

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 
 from dataprep.inference.base import CHUNK, Base, Conditioning
-from dataprep.inference.tokens import plain_ids, token_ids
+from dataprep.inference.tokens import token_ids
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Batch, seed_of
 
@@ -136,16 +136,3 @@ class Captions:
             ids.append(torch.tensor([row[0] for row in rows], device=self.device))  # (B, n, 77)
             weights.append(torch.tensor([row[1] for row in rows], device=self.device))  # (B, 75 n + 2)
         return self.base.encode(tuple(ids), self.config.clip_skip, tuple(weights) if weighted else None)
-
-    def notes(self, captions: Sequence[Sequence[str]]) -> list[str]:
-        """What is worth knowing of the captions before training: how many are empty, or cut off."""
-        texts = [lines[0] if lines else "" for lines in captions]
-        lengths = [len(plain_ids(self.base.tokenizers[0], text)) for text in texts]
-        longest, limit = max(lengths), self.config.token_length
-        empty = sum(not text for text in texts)
-        found = [f"{len(texts)} captions, {empty} empty; the longest: {longest} tokens"]
-        if cut := sum(length > limit for length in lengths):
-            wanted = min(225, -(-longest // CHUNK) * CHUNK)
-            more = "" if limit == 225 else f"; token_length {wanted} reads more"
-            found.append(f"{cut} captions are cut off after {limit} tokens{more}")
-        return found

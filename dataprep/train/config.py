@@ -1,4 +1,4 @@
-"""The trainer's settings: one flat frozen model, read from `train.toml`, sd-scripts' own files, or flags.
+"""The trainer's settings: one flat frozen model; `dataprep/train_settings.py` reads it from files and flags.
 
 Every rule about which settings go together stands here and is checked before a model is loaded. Importing
 this file must not import torch.
@@ -6,15 +6,11 @@ this file must not import torch.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from dataprep.errors import ConfigError
-from dataprep.kohya_args import FROM_THE_FOLDER, is_theirs, translate, with_their_defaults
 from dataprep.lora_names import block_values
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -61,7 +57,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     )
     block_alphas: PerBlock = setting(None, "Alpha of U-Net blocks, as block_ranks.")
     block_rates: PerBlock = setting(None, "Factor on unet_rate, as block_ranks; 0 leaves one out.")
-    dropout: Share = setting(0.0, "Share of the adapter's input values dropped in training.")
+    dropout: Share = setting(
+        0.0, "Share of the adapter's input values dropped; sd-scripts drops behind the down matrix."
+    )
     rank_dropout: Share = setting(0.0, "Share of ranks dropped in training (loha and lokr).")
     module_dropout: Share = setting(0.0, "Share of modules skipped in training (loha and lokr).")
     max_norm: float | None = setting(
@@ -179,49 +177,47 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        for why, wrong in self._contradictions().items():
+        """Refuse what does not go together."""
+        for why, wrong in self._contradictions():
             if wrong:
                 raise ValueError(why)
         return self
 
-    def _contradictions(self) -> dict[str, bool]:
-        """What does not go together, and whether it was asked for."""
-        lyco = self.network in ("loha", "lokr")
+    def _contradictions(self) -> list[tuple[str, bool]]:
+        """Each rule, and whether it is broken."""
+        lyco, lora = self.network in ("loha", "lokr"), self.network in ("lora", "locon")
         text = self.train_text_encoder and self.text_encoder_until > 0
         huber = self.loss in ("huber", "smooth_l1") and self.huber_schedule != "constant"
-        by_snr = bool(
-            self.min_snr_gamma or self.debiased or self.scale_v_like_noise or self.v_like_loss or huber
-        )
-        flow_and_snr = (
+        by_snr = any((self.min_snr_gamma, self.debiased, self.scale_v_like_noise, self.v_like_loss, huber))
+        zero_snr_on_noise = self.zero_terminal_snr and self.target == "eps"
+        two_noises = self.multires_iterations > 0 and self.noise_offset > 0
+        flow_rule = (
             "target flow has no SNR: min_snr_gamma, debiased, scale_v_like_noise, v_like_loss and "
             "a huber_schedule other than constant must be off"
         )
-        return {
-            "train_unet and train_text_encoder are both off: nothing is trained": not (
-                self.train_unet or text
+        conv, drops = self.conv_rank or self.conv_alpha, self.rank_dropout or self.module_dropout
+        return [
+            (
+                "train_unet and train_text_encoder are both off: nothing is trained",
+                not (self.train_unet or text),
             ),
-            "min_timestep must be below max_timestep": self.min_timestep >= self.max_timestep,
-            "zero_terminal_snr needs target v: pure noise holds no signal to predict noise from": (
-                self.zero_terminal_snr and self.target == "eps"
+            ("min_timestep must be below max_timestep", self.min_timestep >= self.max_timestep),
+            ("zero_terminal_snr needs target v: pure noise holds no signal to predict", zero_snr_on_noise),
+            (flow_rule, self.target == "flow" and by_snr),
+            ("v_like_loss is for target eps", self.v_like_loss > 0 and self.target == "v"),
+            (
+                "conv_rank and conv_alpha need network locon, loha, lokr or dora",
+                self.network == "lora" and bool(conv),
             ),
-            flow_and_snr: self.target == "flow" and by_snr,
-            "v_like_loss is for target eps": self.v_like_loss > 0 and self.target == "v",
-            "conv_rank and conv_alpha need network locon, loha, lokr or dora": (
-                self.network == "lora" and (self.conv_rank or self.conv_alpha) is not None
+            ("rank_dropout and module_dropout need network loha or lokr", not lyco and drops > 0),
+            ("loha and lokr take rank_dropout or module_dropout, not dropout", lyco and self.dropout > 0),
+            ("max_norm needs lora or locon", self.max_norm is not None and not lora),
+            (
+                "method embedding trains the text side: text encoder is off",
+                self.method == "embedding" and not text,
             ),
-            "rank_dropout and module_dropout need network loha or lokr": (
-                not lyco and (self.rank_dropout or self.module_dropout) > 0
-            ),
-            "loha and lokr take rank_dropout or module_dropout, not dropout": lyco and self.dropout > 0,
-            "max_norm needs lora or locon": (
-                self.max_norm is not None and self.network not in ("lora", "locon")
-            ),
-            "method embedding trains the text side: text encoder is off": self.method == "embedding"
-            and not text,
-            "multires noise and noise_offset exclude each other": (
-                self.multires_iterations > 0 and self.noise_offset > 0
-            ),
-        }
+            ("multires noise and noise_offset exclude each other", two_noises),
+        ]
 
     def warnings(self) -> list[str]:
         """What is allowed but seldom meant, for the command to print."""
@@ -233,67 +229,3 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         if self.alpha > self.rank:
             found.append(f"alpha {self.alpha:g} above rank {self.rank} multiplies the learning rate")
         return found
-
-
-def load_config(
-    path: Path | None, overrides: Mapping[str, object] | Sequence[str] = ()
-) -> tuple[TrainConfig, list[str]]:
-    """Read settings from a file and flags; flags win.
-
-    Args:
-        path: train.toml, ours or sd-scripts'; None for the defaults.
-        overrides: name to value, or texts "name=value" whose value is read as TOML (bare words as text);
-            sd-scripts' names are understood here too.
-    Returns:
-        The settings, and lines on what of an sd-scripts file was not honoured and what is seldom meant.
-    Raises:
-        ConfigError: unreadable, unknown, out of range or contradictory settings.
-    """
-    raw = _read_toml(path) if path is not None else {}
-    table, notes = translate(raw)
-    if path is not None and (path.parent / "manifest.parquet").is_file():
-        notes = [
-            note for note in notes if not note.startswith(FROM_THE_FOLDER)
-        ]  # it is the folder's own file
-    if is_theirs(raw):
-        table, more = with_their_defaults(table)
-        notes += more
-    flags, more = translate(
-        overrides if isinstance(overrides, Mapping) else dict(map(_assignment, overrides))
-    )
-    if "epochs" in flags and "steps" not in flags:
-        table.pop("steps", None)  # or the file's steps would win over the flag
-    table, notes = table | flags, notes + more
-    try:
-        config = TrainConfig.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(f"{path or 'train settings'}: {_first(error)}") from error
-    return config, notes + config.warnings()
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-
-
-def _assignment(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {text}: expected name=value")
-    try:
-        return name.strip(), tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        return name.strip(), value.strip()
-
-
-def _first(error: ValidationError) -> str:
-    found = error.errors()[0]
-    name = ".".join(map(str, found["loc"]))
-    if found["type"] == "extra_forbidden":
-        return f"unknown setting {name}; `dataprep explain train` lists them"
-    rule = found["msg"].removeprefix("Value error, ")
-    return f"{name} = {found['input']!r}: {rule}" if name else rule

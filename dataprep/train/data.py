@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataprep.cached import Arrays, read_captions, read_latents, read_manifest
-from dataprep.errors import InputError, ModelError
+from dataprep.errors import InputError
 from dataprep.train.config import TrainConfig
-
-if TYPE_CHECKING:
-    from dataprep.train.captions import Captions
 
 Bucket = tuple[int, int]  # width, height, px
 
@@ -108,6 +104,7 @@ class Prepared:
         counts = reg_repeats(self.train_total, [row["repeats"] for row in reg])
         self.reg_total = sum(counts)  # regularization images times repeats, as planned
         self.notes: list[str] = []
+        self._epoch_order = lru_cache(maxsize=1)(self.order)
         self._load(train + reg, [row["repeats"] for row in train] + counts)
 
     def _load(self, rows: list[dict[str, Any]], counts: list[int]) -> None:
@@ -164,6 +161,11 @@ class Prepared:
             batches += [shuffled[i : i + size] for i in range(0, len(shuffled), size)]
         return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
 
+    def rows(self, number: int) -> list[int]:
+        """Numbers of the images in one batch of the whole run, batches counted from 0."""
+        epoch, i = divmod(number, self.batches_per_epoch)
+        return self._epoch_order(epoch)[i]
+
     def batch(self, rows: list[int], draw: torch.Generator) -> Batch:
         """The tensors of one batch, each image mirrored with probability 1/2 where `flip` is on."""
         images = tuple(self.images[row] for row in rows)
@@ -172,10 +174,9 @@ class Prepared:
         slots = torch.tensor([image.slot for image in images]).to(device)
         latents = self.latents[bucket][slots]  # (B, 4, h, w)
         masks = self.masks[bucket][slots] if self.masks else None  # (B, 1, h, w)
-        flips = (
-            torch.rand(count, generator=draw) < 0.5 if self.flipped else torch.zeros(count, dtype=torch.bool)
-        )
-        if flips.any():
+        flips = torch.zeros(count, dtype=torch.bool)
+        if self.flipped:
+            flips = torch.rand(count, generator=draw) < 0.5
             mirrored = flips.to(device).view(-1, 1, 1, 1)
             latents = torch.where(mirrored, self.flipped[bucket][slots], latents)
             masks = masks if masks is None else torch.where(mirrored, masks.flip(-1), masks)
@@ -219,62 +220,3 @@ def _masks(found: list[Arrays], latents: Tensor) -> Tensor:
     whole = np.ones(size, np.float32)
     masks = [torch.from_numpy(arrays.get("alpha_mask", whole).astype(np.float32)) for arrays in found]
     return torch.cat([F.interpolate(mask[None, None], size=size, mode="area") for mask in masks])
-
-
-def base_path(config: TrainConfig, meta: Mapping[str, Any]) -> Path:
-    """The base model's place: what the settings name, else what the manifest's metadata recorded.
-
-    Raises:
-        ModelError: neither names one, or it is not on this machine.
-    """
-    from dataprep.models import find
-
-    recorded = meta.get("models", {}).get("base", {})
-    for name in (config.base, recorded.get("path")):
-        if name and Path(name).exists():
-            return Path(name)
-    name = config.base or recorded.get("name")
-    if not name:
-        raise ModelError("the manifest names no base model; set base = PATH in train.toml")
-    return find("base", name).path
-
-
-def default_prompts(data: Prepared, count: int = 2) -> tuple[str, ...]:
-    """Captions of the first images, each as it is and without its trigger, from the same noise."""
-    trigger = str(data.meta.get("trigger") or "")
-    images = [image for image in data.images if not image.reg and image.lines]
-    prompts = []
-    for number, image in enumerate(images[:count]):
-        tags = [tag.strip() for tag in image.lines[0].split(",")]
-        without = (
-            [" ".join(word for word in tag.split() if word != trigger) for tag in tags] if trigger else tags
-        )
-        texts = [", ".join(tags), ", ".join(tag for tag in without if tag)]
-        width, height = image.bucket
-        prompts += [f"{text} --w {width} --h {height} --d {number} --s 20" for text in dict.fromkeys(texts)]
-    return tuple(prompts)
-
-
-def start_notes(data: Prepared, captions: Captions, steps: int, device: str) -> list[str]:
-    """The arithmetic of the run, and what in the data is worth a word before it starts."""
-    config = data.config
-    train, reg = (sum(image.reg == kind for image in data.images) for kind in (False, True))
-    epochs = math.ceil(steps * config.accumulation / data.batches_per_epoch)
-    counts = data.bucket_counts()
-    lines = [
-        f"{train} images, {data.train_total} with repeats; "
-        f"{reg} regularization images, {data.reg_total} with repeats",
-        f"{len(counts)} buckets, {data.batches_per_epoch} batches of up to {config.batch_size} an epoch; "
-        f"{steps} steps, {epochs} epochs",
-        *data.notes,
-        *captions.notes([image.lines for image in data.images]),
-        *config.warnings(),
-    ]
-    small = [f"{w}x{h}" for (w, h), count in counts.items() if count < config.batch_size]
-    if small:
-        lines.append(f"buckets that never fill a batch of {config.batch_size}: {', '.join(small)}")
-    if config.use_reg and not reg:
-        lines.append("no regularization images: nothing guards what the model knows of the class")
-    if device == "cpu" and config.precision != "fp32":
-        lines.append(f"precision {config.precision} is for GPUs; on this CPU float32 is used")
-    return lines

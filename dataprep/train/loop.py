@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,10 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dataprep.briefing import default_prompts, start_notes
+from dataprep.cached import base_path
 from dataprep.errors import ConfigError, DiskError, UserError
 from dataprep.export import lora_metadata as metadata
 from dataprep.inference.base import Base, Prediction, load_base
-from dataprep.inference.sampling import Sampler, added_conditions, parse_prompt
+from dataprep.inference.sampling import Sampler, added_conditions, parse_prompt, save_png
 from dataprep.inference.torch_compat import prepare_torch
 from dataprep.interrupts import interruptible
 from dataprep.store import write_whole
@@ -35,7 +38,7 @@ from dataprep.train.checkpoint import (
     summary_writer,
 )
 from dataprep.train.config import TrainConfig
-from dataprep.train.data import Batch, Prepared, base_path, default_prompts, seed_of, start_notes
+from dataprep.train.data import Batch, Prepared, seed_of
 from dataprep.train.network import TRAINABLE
 from dataprep.train.objective import Objective
 from dataprep.train.optimizers import lr_at, make_optimizer
@@ -54,11 +57,8 @@ class Progress:
     step: int
     steps: int
     epoch: int  # counted from 1
-    epochs: int
     loss: float  # smoothed over about 50 steps; NaN before the first
-    rate: float  # learning rate of the first group
-    steps_per_s: float
-    remaining_s: float
+    steps_per_s: float  # 0 where notes are all there is to say
     memory_bytes: int  # of the GPU, 0 on a CPU
     notes: tuple[str, ...] = ()  # lines to print once
 
@@ -90,20 +90,24 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once the step is saved.
     """
     prepare_torch()
-    check_early(config)
+    check_early(config, device)
     data = Prepared(directory, config)
     if config.embedding_init is None and data.meta.get("class_word"):
         config = config.model_copy(update={"embedding_init": data.meta["class_word"]})
-    base = _load(config, data, device)
+    # Full fine-tuning keeps its weights in float32, since a step of 1e-5 vanishes in bf16.
+    dtype = DTYPES[config.precision] if config.method == "network" and device != "cpu" else torch.float32
+    base = load_base(base_path(config.base, data.meta), device, dtype)
     return Trainer(directory, config, data, base, device, on_progress).run(resume=resume)
 
 
-def check_early(config: TrainConfig) -> None:
+def check_early(config: TrainConfig, device: str) -> None:
     """Say what can be said before anything is loaded: missing packages, odd arguments, odd prompts.
 
     Raises:
         ConfigError: naming the setting.
     """
+    if config.precision == "fp16" and device == "cpu":
+        raise ConfigError("precision fp16 needs a GPU; use fp32 (or bf16) here")
     make_optimizer(config, [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1e-4}])
     if config.tensorboard:
         summary_writer()
@@ -111,12 +115,9 @@ def check_early(config: TrainConfig) -> None:
         parse_prompt(line)
 
 
-def _load(config: TrainConfig, data: Prepared, device: str) -> Base:
-    if config.precision == "fp16" and device == "cpu":
-        raise ConfigError("precision fp16 needs a GPU; use fp32 (or bf16) here")
-    # Full fine-tuning keeps its weights in float32, since a step of 1e-5 vanishes in bf16.
-    dtype = DTYPES[config.precision] if config.method == "network" and device != "cpu" else torch.float32
-    return load_base(base_path(config, data.meta), device, dtype)
+def compiler_found() -> bool:
+    """Whether torch.compile can work here: it writes C++, on a GPU too."""
+    return any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
 
 
 class Trainer:
@@ -158,7 +159,6 @@ class Trainer:
         self.facts = metadata.Run(self.name, time.time(), self.steps, self.target)
         self.step, self.smoothed = 0, math.nan
         self.unread: list[tuple[int, Tensor, Tensor, Tensor, float]] = []
-        self.epoch_order: tuple[int, list[list[int]]] = (-1, [])
         self._arrange_kernels()
 
     def _arrange_kernels(self) -> None:
@@ -170,7 +170,7 @@ class Trainer:
             unet.enable_gradient_checkpointing()
         if config.channels_last:
             unet.to(memory_format=torch.channels_last)
-        if config.compile:
+        if config.compile and compiler_found():
             unet.compile_repeated_blocks(fullgraph=True, dynamic=True)  # 3 graphs for any number of buckets
 
     # --- the run ---
@@ -201,6 +201,10 @@ class Trainer:
 
     def _begin(self, *, resume: bool) -> None:
         notes = start_notes(self.data, self.captions, self.steps, self.device)
+        if self.config.compile and not compiler_found():
+            notes.append(
+                "compile = true wants a C++ compiler (g++ or clang++) and there is none: not compiled"
+            )
         found = latest_checkpoint(self.folder / "checkpoints") if resume else None
         if found is None:
             remove_checkpoints(self.folder / "checkpoints")
@@ -232,7 +236,7 @@ class Trainer:
             # Dropout inside the models draws from torch's own generator.
             torch.manual_seed(seed_of(config.seed, "step", number))
             draw = torch.Generator().manual_seed(seed_of(config.seed, "noise", number))
-            batch = self.data.batch(self._rows(number), draw)
+            batch = self.data.batch(self.data.rows(number), draw)
             loss, of_zeros = self._loss(batch, number, draw)
             loss = loss / config.accumulation
             self.scaler.scale(loss).backward()
@@ -243,13 +247,6 @@ class Trainer:
     def _batches_of(self, step: int) -> range:
         """Numbers, in the whole run, of the batches whose gradients make one step."""
         return range(step * self.config.accumulation, (step + 1) * self.config.accumulation)
-
-    def _rows(self, number: int) -> list[int]:
-        """The images of one batch of the run."""
-        epoch, i = divmod(number, self.data.batches_per_epoch)
-        if self.epoch_order[0] != epoch:
-            self.epoch_order = (epoch, self.data.order(epoch))
-        return self.epoch_order[1][i]
 
     def _loss(self, batch: Batch, number: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mean loss of one batch, and what answering nothing but zeros would have cost; scalars."""
@@ -279,7 +276,7 @@ class Trainer:
 
     def _diverged(self, step: int, what: str) -> UserError:
         """The error for a loss or gradient that is lost at a step (from 0)."""
-        rows = [row for number in self._batches_of(step) for row in self._rows(number)]
+        rows = [row for number in self._batches_of(step) for row in self.data.rows(number)]
         return diverged(self.folder, step, [self.data.images[row].file for row in rows], what)
 
     # --- what is seen ---
@@ -309,39 +306,29 @@ class Trainer:
         return step * self.config.accumulation // self.data.batches_per_epoch + 1
 
     def _report(self, steps_per_s: float, *notes: str) -> None:
-        if self.on_progress is None:
-            return
-        progress = Progress(
-            step=self.step,
-            steps=self.steps,
-            epoch=self._epoch(max(0, self.step - 1)),
-            epochs=self._epoch(self.steps - 1),
-            loss=self.smoothed,
-            rate=self.optimizer.param_groups[0]["lr"],
-            steps_per_s=steps_per_s,
-            remaining_s=(self.steps - self.step) / steps_per_s if steps_per_s else math.nan,
-            memory_bytes=torch.cuda.max_memory_allocated() if self.device.startswith("cuda") else 0,
-            notes=notes,
-        )
-        self.on_progress(progress)
+        memory = torch.cuda.max_memory_allocated() if self.device.startswith("cuda") else 0
+        epoch = self._epoch(max(0, self.step - 1))
+        if self.on_progress is not None:
+            self.on_progress(
+                Progress(self.step, self.steps, epoch, self.smoothed, steps_per_s, memory, notes)
+            )
 
     # --- what is kept ---
 
     def _keep(self) -> None:
         """Checkpoint, save and draw where this step calls for it."""
         config, step = self.config, self.step
-
-        def due(steps: int | None, epochs: int | None) -> bool:
-            by_epoch = epochs is not None and any(epoch % epochs == 0 for epoch in ended)
-            return by_epoch or (steps is not None and step % steps == 0)
-
         per, each = self.data.batches_per_epoch, config.accumulation
         ended = range((step - 1) * each // per + 1, step * each // per + 1)  # epochs, counted from 1
-        if due(config.checkpoint_every, None) or step == self.steps:
+
+        def due(steps: int | None, epochs: int | None = None) -> bool:
+            return bool(steps and step % steps == 0) or any(epochs and done % epochs == 0 for done in ended)
+
+        if due(config.checkpoint_every) or step == self.steps:
             self._checkpoint()
         if step == self.steps:
             return
-        if due(config.save_every_steps, None):
+        if due(config.save_every_steps):
             self._unless_full("file", lambda: self._save(f"{self.name}-step{step:08d}"))
         if due(None, config.save_every_epochs):
             self._unless_full("file", lambda: self._save(f"{self.name}-{ended[-1]:06d}"))
@@ -395,4 +382,4 @@ class Trainer:
         self._training_mode()
         for i, picture in enumerate(pictures):
             path = folder / f"{self.name}-{when}-{i:02d}.png"
-            write_whole(path, partial(picture.save, format="PNG"))
+            write_whole(path, partial(save_png, picture))

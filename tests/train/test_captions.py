@@ -104,14 +104,6 @@ def test_the_text_encoder_learns_for_its_share_of_the_steps(base: Base) -> None:
     assert Captions(base, TrainConfig(train_text_encoder=False), 100).until == 0
 
 
-def test_long_captions_are_said_with_the_setting_that_reads_them(base: Base) -> None:
-    notes = Captions(base, TrainConfig(), 10).notes([["tag " * 100], ["short"], []])
-    assert notes == [
-        "3 captions, 1 empty; the longest: 100 tokens",
-        "1 captions are cut off after 75 tokens; token_length 150 reads more",
-    ]
-
-
 def test_captions_vary_by_batch_number_and_not_by_chance(base: Base, prepared: Path) -> None:
     config = TrainConfig(shuffle=True, keep_tokens=0, train_text_encoder=False)
     data = Prepared(prepared, config)

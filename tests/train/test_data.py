@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dataprep.train.config import TrainConfig
-from dataprep.train.data import Prepared, default_prompts, reg_repeats, seed_of, size_conditions
+from dataprep.train.data import Prepared, reg_repeats, seed_of, size_conditions
 
 
 def rewrite(path: Path, **arrays: object) -> None:
@@ -112,10 +112,8 @@ def test_seeds_differ_by_purpose_and_are_the_same_in_every_process() -> None:
     assert seed_of(42, "step", 0) == 4133976617092992125
 
 
-def test_default_prompts_come_with_and_without_the_trigger(prepared: Path) -> None:
-    prompts = default_prompts(Prepared(prepared, TrainConfig()))
-    assert prompts[:2] == (
-        "sks girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
-        "girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
-    )
-    assert len(prompts) == 4
+def test_the_batches_of_a_run_follow_each_epochs_order(prepared: Path) -> None:
+    data = Prepared(prepared, TrainConfig(batch_size=3))
+    per = data.batches_per_epoch
+    assert [data.rows(number) for number in range(2 * per)] == data.order(0) + data.order(1)
+    assert data.rows(0) == data.order(0)[0]

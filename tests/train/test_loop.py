@@ -14,10 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from dataprep.errors import ConfigError, DiskError, InputError, UserError
-from dataprep.inference.base import load_base
 from dataprep.train.captions import Captions
 from dataprep.train.config import TrainConfig
-from dataprep.train.data import Prepared, start_notes
 from dataprep.train.loop import Progress, train
 
 SHORT: dict[str, Any] = {
@@ -363,11 +361,12 @@ def test_settings_that_go_together_train_and_resume(prepared: Path, settings: di
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_the_start_says_the_arithmetic_and_what_is_odd(prepared: Path, base_path: Path) -> None:
-    config = TrainConfig(use_reg=True, batch_size=16, precision="bf16")
-    data = Prepared(prepared, config)
-    notes = start_notes(data, Captions(load_base(base_path, "cpu", torch.float32), config, 6), 6, "cpu")
-    assert "5 images, 10 with repeats; 3 regularization images, 10 with repeats" in notes
-    assert "2 buckets, 2 batches of up to 16 an epoch; 6 steps, 3 epochs" in notes
-    assert "buckets that never fill a batch of 16: 64x64, 64x128" in notes
-    assert any("float32 is used" in note for note in notes)
+def test_without_a_compiler_training_goes_on_uncompiled_with_a_word(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataprep.train import loop
+
+    monkeypatch.setattr(loop.shutil, "which", lambda name: None)
+    seen: list[Progress] = []
+    assert run(prepared, on_progress=seen.append, steps=1, compile=True).is_file()
+    assert any("there is none: not compiled" in note for note in seen[0].notes)

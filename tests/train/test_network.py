@@ -20,10 +20,10 @@ from dataprep.train.loop import train
 from dataprep.train.network import (
     ADAPTER,
     Network,
+    Size,
     WordTokenizer,
     inject,
     kohya_tensors,
-    save_pipeline,
     text_plan,
     unet_plan,
 )
@@ -228,38 +228,6 @@ def test_fine_tuning_saves_a_model_that_loads_and_resumes_to_the_bit(prepared: P
     assert all(torch.equal(weights[name], tensor) for name, tensor in again.unet.state_dict().items())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_a_fine_tuned_folder_is_a_pipeline_with_names_that_older_transformers_read(
-    family: str, base_path: Path, xl_path: Path, tmp_path: Path
-) -> None:
-    from tiny import diffusers
-
-    base = load_base(xl_path if family == "sdxl" else base_path, "cpu", torch.float32)
-    save_pipeline(tmp_path / "tuned", base, torch.float32)
-    pipe = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "tuned", local_files_only=True)
-    assert type(pipe).__name__ == f"StableDiffusion{'XL' if family == 'sdxl' else ''}Pipeline"
-    for part in ["text_encoder", "text_encoder_2"][: len(base.text_encoders)]:
-        encoder = base.text_encoders[part.endswith("2")]
-        loaded = getattr(pipe, part).state_dict()
-        assert all(torch.equal(loaded[name], tensor) for name, tensor in encoder.state_dict().items())
-        names = set(load_file(tmp_path / "tuned" / part / "model.safetensors"))
-        assert all(name.startswith(("text_model.", "text_projection")) for name in names)
-    assert pipe.tokenizer("a sks girl")["input_ids"] == base.tokenizers[0]("a sks girl")["input_ids"]
-    assert (tmp_path / "tuned" / "tokenizer" / "merges.txt").read_text().count("\n") == 48895
-
-
-@pytest.mark.filterwarnings("ignore:There are modules")
-def test_a_fine_tuned_folder_takes_its_precision_and_the_model_keeps_its_own(
-    base_path: Path, tmp_path: Path
-) -> None:
-    base = load_base(base_path, "cpu", torch.float32)
-    save_pipeline(tmp_path, base, torch.float16)
-    saved = load_file(tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
-    assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
-    assert base.unet.dtype == torch.float32
-
-
 def test_textual_inversion_changes_the_trigger_words_rows_only(prepared: Path, base_path: Path) -> None:
     path = fit(
         prepared,
@@ -298,3 +266,36 @@ def test_the_new_word_is_read_whole_and_nothing_else_changes(base_path: Path) ->
         assert token_ids(worded, text, 1) == token_ids(plain, text, 1)
     known = token_ids(plain, "a, girl", 1)[0][0]
     assert token_ids(worded, "sks, girl", 1)[0][0][:5] == [49406, 50000, 50001, *known[2:4]]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_joined_low_rank_layer_has_pefts_output_and_gradients(bias: bool) -> None:
+    from peft.tuners.lora.layer import Linear
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 20, bias=bias)).requires_grad_(False)
+    inject(model, {"0": Size(4, 3.0)}, TrainConfig(rank=4, alpha=3))
+    torch.nn.init.normal_(model[0].lora_B[ADAPTER].weight)
+    model.double()
+    found = []
+    for forward in (model[0].forward, lambda x: Linear.forward(model[0], x)):
+        x = torch.linspace(-2, 2, 2 * 5 * 12, dtype=torch.float64).view(2, 5, 12).requires_grad_()
+        answer = forward(x)
+        learned = [p for p in model.parameters() if p.requires_grad]
+        found.append([answer, *torch.autograd.grad(answer.sin().sum(), [x, *learned])])
+    assert type(found[0][0].grad_fn).__name__ == "LowRankBackward"
+    assert type(found[1][0].grad_fn).__name__ != "LowRankBackward"
+    for ours, pefts in zip(*found, strict=True):
+        torch.testing.assert_close(ours, pefts)
+
+
+def test_mixed_precision_and_dropout_are_left_to_peft() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(12, 20)).requires_grad_(False)
+    inject(model, {"0": Size(4, 3.0)}, TrainConfig(rank=4))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answer = model(torch.ones(2, 12))
+    assert answer.dtype == torch.bfloat16
+    assert type(answer.grad_fn).__name__ != "LowRankBackward"
+    dropped = torch.nn.Sequential(torch.nn.Linear(12, 20)).requires_grad_(False)
+    inject(dropped, {"0": Size(4, 3.0)}, TrainConfig(rank=4, dropout=0.5))
+    assert type(dropped(torch.ones(2, 12)).grad_fn).__name__ != "LowRankBackward"

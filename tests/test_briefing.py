@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dataprep.briefing import caption_notes, default_prompts, start_notes
+from dataprep.inference.base import load_base
+from dataprep.train.captions import Captions
+from dataprep.train.config import TrainConfig
+from dataprep.train.data import Prepared
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, base_path: Path) -> Path:
+    """A prepared folder: 5 images x 2 and 3 regularization images in two buckets."""
+    from tiny import prepare_folder
+
+    return prepare_folder(tmp_path / "set", base_path)
+
+
+def test_the_start_says_the_arithmetic_and_what_is_odd(prepared: Path, base_path: Path) -> None:
+    config = TrainConfig(use_reg=True, batch_size=16, precision="bf16")
+    data = Prepared(prepared, config)
+    notes = start_notes(data, Captions(load_base(base_path, "cpu", torch.float32), config, 6), 6, "cpu")
+    assert "5 images, 10 with repeats; 3 regularization images, 10 with repeats" in notes
+    assert "2 buckets, 2 batches of up to 16 an epoch; 6 steps, 3 epochs" in notes
+    assert "buckets that never fill a batch of 16: 64x64, 64x128" in notes
+    assert any("float32 is used" in note for note in notes)
+
+
+def test_long_captions_are_said_with_the_setting_that_reads_them(base_path: Path) -> None:
+    captions = Captions(load_base(base_path, "cpu", torch.float32), TrainConfig(), 10)
+    notes = caption_notes([["tag " * 100], ["short"], []], captions)
+    assert notes == [
+        "3 captions, 1 empty; the longest: 100 tokens",
+        "1 captions are cut off after 75 tokens; token_length 150 reads more",
+    ]
+
+
+def test_default_prompts_come_with_and_without_the_trigger(prepared: Path) -> None:
+    prompts = default_prompts(Prepared(prepared, TrainConfig()))
+    assert prompts[:2] == (
+        "sks girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
+        "girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
+    )
+    assert len(prompts) == 4
