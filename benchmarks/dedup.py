@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from benchmarks.corpus import EDITS, Planted, corpus, word_page
-from dataprep import hashing
 from dataprep.crops import features, find_crops
 from dataprep.duplicates import find_copies
-from dataprep.likeness import edges, thumb
+from dataprep.stages.fingerprint import Fingerprint
 
 Row = dict[str, Any]
 Pairs = set[tuple[int, int]]
@@ -34,8 +33,6 @@ DEFAULT = 8
 
 def measured(image: Image.Image, number: int) -> Row:
     """What scan and fingerprint would say about the picture."""
-    inner = hashing.trimmed(image)
-    grey = hashing.grey_thumbnail(image)
     return {
         "id": f"{number:08d}",
         "path": f"{number}.png",
@@ -45,13 +42,7 @@ def measured(image: Image.Image, number: int) -> Row:
         "format": "jpeg",
         "hand_state": None,
         "raw_caption": None,
-        "phash": hashing.phash(image),
-        "trim_phash": hashing.phash(inner),
-        "mirror_phash": hashing.hex_of(hashing.phash_bits(grey[:, ::-1])),
-        "thumb": thumb(image),
-        "trim_thumb": thumb(inner),
-        "trim_share": inner.width * inner.height / (image.width * image.height),
-        "edges": edges(hashing.laplacian(image.convert("L"))),
+        **Fingerprint().measured(image),
     }
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from dataprep.expand import expand
-from dataprep.manifest import BASE, BOX, empty_columns, merge
+from dataprep.manifest import BASE, empty_columns, merge
 from dataprep.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages.bucket import Bucket
+from dataprep.stages.crop import Crop
 from dataprep.stages.curate import HAND
 from dataprep.stages.dedup import Dedup
 from dataprep.stages.fingerprint import Fingerprint
@@ -40,7 +41,8 @@ def manifest(count: int) -> pa.Table:
     shared = {"role": "train", "state": "active", "format": "jpeg", "view": ""}
     columns: dict[str, pa.Array] = {name: pa.array([value] * count) for name, value in shared.items()}
     columns |= {name: pa.array(numbers) for name in ("id", "path", "sha256", "pixels_key")}
-    columns |= {name: pa.array(hexes) for name in ("phash", "trim_phash", "mirror_phash")}
+    names = "phash", "trim_phash", "mirror_phash", "mirror_trim_phash"
+    columns |= {name: pa.array(hexes) for name in names}
     columns |= {name: pa.array(thumb) for name in ("thumb", "trim_thumb")}
     columns |= {
         name: pa.array(rng.integers(600, 4000, count).astype(np.int32)) for name in ("width", "height")
@@ -59,10 +61,7 @@ def main(count: int = 100_000) -> None:
         for stage in (Dedup(), Split(), Bucket()):
             started = time.perf_counter()
             if stage.name == "split":  # what crop says
-                found = pa.schema(
-                    [("subject", BOX), ("head", BOX), ("focus_x", pa.float32()), ("focus_y", pa.float32())]
-                )
-                table = empty_columns(table, found)
+                table = empty_columns(table, Crop.adds)
                 for name in ("focus_x", "focus_y"):
                     half = pa.array(np.full(count, 0.5, np.float32))
                     table = table.set_column(table.schema.get_field_index(name), name, half)

@@ -11,10 +11,13 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from dataprep.hashing import Texture
 
 _SIDE = 8  # px
 _CELLS = _SIDE * _SIDE
@@ -24,6 +27,7 @@ _FLAT = 3.0  # standard deviation of brightness, levels: nothing to correlate
 _STILL = 4.0  # levels of the Laplacian that noise and compression make
 _BUSIER = 0.6  # octaves: how much busier a cell is under a mark
 _MOST_CELLS = 24  # of 64: what changes more is not a mark
+_COLOUR_WEIGHT = 0.5  # of colour beside brightness in a sketch: copies may have lost it
 _FLAT_APART = 8.0  # root mean square difference of two flat pictures, levels
 
 
@@ -50,8 +54,9 @@ WHOLE = Limits(luma=0.85, chroma=0.90, luma_of_grey=0.92)
 # Of pictures without their borders. Two portraits of one character on plain grounds, trimmed to the figure,
 # come near without being copies; a picture and the same with a border round it are almost equal.
 TRIMMED = Limits(luma=0.92, chroma=0.93, luma_of_grey=0.95)
-# Pages of text in one layout: hash and thumb are all but equal. Of 600,000 pairs of 100 full pages of random
-# words and their copies, distance 8 and the limits above take 57,600 for copies, these and PAGE_DISTANCE 13.
+# Of pages of text, one of which was not measured as a page (pages.py). In one layout hash and thumb are all
+# but equal: of 600,000 pairs of 100 full pages of random words and their copies, distance 8 and the limits
+# above take 57,600 for copies, these and PAGE_DISTANCE 13.
 PAGE = Limits(luma=0.9985, chroma=0.90, luma_of_grey=0.9985, edges=0.985)
 PAGE_TRIMMED = Limits(luma=0.95, chroma=0.93, luma_of_grey=0.95)
 PAGE_DISTANCE = 4  # bits
@@ -59,6 +64,7 @@ _PAGE_EDGES = 15.0  # mean levels of the Laplacian from which a picture is full 
 _PAGE_UNEVEN = 0.15  # standard deviation of brightness, as a share of it, up to which detail is all over
 _PAGE_LIGHT = 110.0  # median brightness, levels: of ink on paper, darkened copies included
 _PAGE_TINT = 4.0  # standard deviation of chroma, levels: paper has one tint
+_PERHAPS = 0.6  # of the limits above: measured as a page lest a copy of a page falls short of them
 
 
 def thumb(image: Image.Image) -> str:
@@ -67,33 +73,47 @@ def thumb(image: Image.Image) -> str:
     Args:
         image: mode RGB.
     """
-    return base64.b64encode(image.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()).decode("ascii")
+    return _text(image.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes())
 
 
-def edges(laplacian: NDArray[np.int16]) -> str:
+def edges(texture: Texture) -> str:
     """How busy each of 8x8 cells of a picture is, as text: mean size of its Laplacian, 0 to 255."""
-    sizes = np.abs(laplacian).astype(np.float32)
-    if min(sizes.shape) < _SIDE:
-        return base64.b64encode(bytes(_SIDE * _SIDE)).decode("ascii")
-    rows = np.linspace(0, sizes.shape[0], _SIDE + 1).astype(int)[:-1]
-    columns = np.linspace(0, sizes.shape[1], _SIDE + 1).astype(int)[:-1]
-    sums = np.add.reduceat(np.add.reduceat(sizes, rows, axis=0), columns, axis=1)
-    means = sums * (_SIDE * _SIDE / sizes.size)
-    return base64.b64encode(np.clip(means, 0, 255).round().astype(np.uint8).tobytes()).decode("ascii")
+    return _text(texture.busy.clip(0, 255).round().astype(np.uint8).tobytes())
 
 
-def is_marked(first: str, second: str) -> bool:
-    """Whether the first of two copies has something on it that the second has not, such as a watermark.
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def may_be_page(trim_thumb: str, edges: str) -> bool:
+    """Whether a picture is so like a page of text that it has to be measured as one.
 
     Args:
-        first: what `edges` gave for one picture.
-        second: and for a copy of it.
+        trim_thumb: what `thumb` gave for it without its borders.
+        edges: what `edges` gave.
     """
-    a, b = (np.frombuffer(base64.b64decode(text), np.uint8).astype(np.float64) for text in (first, second))
-    busier = np.log2((a + _STILL) / (b + _STILL))
-    busier -= np.median(busier)  # the one that is sharper all over is not marked
-    more, less = int((busier > _BUSIER).sum()), int((busier < -_BUSIER).sum())
-    return more > 0 and more > 2 * less and more <= _MOST_CELLS
+    if np.frombuffer(base64.b64decode(edges), np.uint8).mean() < _PAGE_EDGES * _PERHAPS:
+        return False  # most pictures
+    thumbs = Thumbs([trim_thumb], [edges])
+    return bool(thumbs.is_full(_PERHAPS)[0] and thumbs.is_paper(_PERHAPS)[0])
+
+
+def are_marked(texts: Sequence[str], other: str) -> NDArray[np.bool_]:
+    """Which of some copies have something on them that another copy has not, such as a watermark.
+
+    Args:
+        texts: what `edges` gave for each of K pictures.
+        other: and for a copy of them.
+    Returns:
+        Shape (K,).
+    """
+    values = np.frombuffer(b"".join(map(base64.b64decode, (*texts, other))), np.uint8)
+    busy = np.log2(values.reshape(-1, _CELLS) + _STILL)
+    busier = busy[:-1] - busy[-1]
+    busier -= np.median(busier, axis=1, keepdims=True)  # the one that is sharper all over is not marked
+    more, less = (busier > _BUSIER).sum(axis=1), (busier < -_BUSIER).sum(axis=1)
+    marked: NDArray[np.bool_] = (more > 0) & (more > 2 * less) & (more <= _MOST_CELLS)
+    return marked
 
 
 class Thumbs:
@@ -120,17 +140,33 @@ class Thumbs:
         measured = b"".join(base64.b64decode(text) if text else bytes(_CELLS) for text in edges)
         busy = np.frombuffer(measured or bytes(len(texts) * _CELLS), np.uint8)
         busy = busy.reshape(-1, _SIDE, _SIDE)[:, :, :: -1 if mirror else 1].reshape(-1, _CELLS)
-        mean = busy.mean(axis=1)
-        self.edges = _unit(busy - mean[:, None])
-        median = np.median(light, axis=1)
-        self.full = mean >= _PAGE_EDGES
-        self.paper = (
-            (median >= _PAGE_LIGHT)
-            & (light.std(axis=1) <= _PAGE_UNEVEN * median)
-            & (chroma.std(axis=1).max(axis=1) <= _PAGE_TINT)
-        )
+        self._busy = busy.mean(axis=1)
+        self.edges = _unit(busy - self._busy[:, None])
+        self._light = np.median(light, axis=1)
+        self._uneven, self._tint = light.std(axis=1), chroma.std(axis=1).max(axis=1)
         # Flat pictures that are alike lie in neighbouring cells of this grid of mean colours.
         self.cells = np.floor(self.values.mean(axis=1) / (_FLAT_APART * math.sqrt(3) + 0.01)).astype(np.int64)
+
+    @cached_property
+    def sketches(self) -> NDArray[np.uint64]:
+        """64 bits of each picture, of which copies have most in common, shape (N,)."""
+        plane = np.random.default_rng(0).standard_normal((3 * _CELLS, 64)).astype(np.float32)
+        colour = self.chroma * np.where(self.colourless, 0, _COLOUR_WEIGHT)[:, None].astype(np.float32)
+        return bits_of(np.concatenate([self.luma, colour], axis=1) @ plane)
+
+    def is_full(self, leniency: float = 1.0) -> NDArray[np.bool_]:
+        """Which pictures are full of detail, shape (N,); a leniency under 1 takes more for it."""
+        full: NDArray[np.bool_] = self._busy >= _PAGE_EDGES * leniency
+        return full
+
+    def is_paper(self, leniency: float = 1.0) -> NDArray[np.bool_]:
+        """Which pictures are light, even and of one tint, shape (N,); a leniency under 1 takes more."""
+        paper: NDArray[np.bool_] = (
+            (self._light >= _PAGE_LIGHT * leniency)
+            & (self._uneven <= _PAGE_UNEVEN * self._light / leniency)
+            & (self._tint <= _PAGE_TINT / leniency)
+        )
+        return paper
 
     def alike(self, i: int, others: Thumbs, at: NDArray[np.int64], limits: Limits) -> NDArray[np.bool_]:
         """Which of some pictures can be copies of one.
@@ -153,6 +189,11 @@ class Thumbs:
         apart = others.values[at[flat]].astype(np.float64) - self.values[i]
         found[flat] = np.sqrt((apart**2).mean(axis=(1, 2))) <= _FLAT_APART
         return found
+
+
+def bits_of(values: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """The signs of 64 numbers each, shape (N, 64), as bits, shape (N,)."""
+    return np.packbits(values > 0, axis=1).view(np.uint64).ravel()
 
 
 def alike(first: str, second: str, limits: Limits = WHOLE, *, mirror: bool = False) -> bool:

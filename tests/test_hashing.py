@@ -90,3 +90,23 @@ def test_every_hash_equals_that_of_imagehash(kind: hashing.Hash) -> None:
         coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 7, 3), np.uint8))
         image = coarse.resize((301, 200), Image.Resampling.BICUBIC)
         assert hashing.hex_of(hashing.bits_of(image, kind)) == str(getattr(imagehash, kind)(image))
+
+
+def test_texture_is_that_of_the_laplacian_taken_whole() -> None:
+    rng = np.random.default_rng(9)
+    for size in ((65, 90), (300, 257), (11, 400)):
+        values = np.asarray(Image.fromarray(rng.integers(0, 256, size, np.uint8)).reduce(1)).astype(np.int64)
+        middle = 4 * values[1:-1, 1:-1]
+        found = middle - values[:-2, 1:-1] - values[2:, 1:-1] - values[1:-1, :-2] - values[1:-1, 2:]
+        texture = hashing.texture(Image.fromarray(values.astype(np.uint8)))
+        assert texture.sharpness == pytest.approx(found.var(), rel=1e-6)
+        cell = np.minimum(np.abs(found), 255)[: found.shape[0] // 8, : found.shape[1] // 8]
+        assert texture.busy[0, 0] == pytest.approx(cell.mean())
+        assert texture.busy.shape == (8, 8)
+
+
+def test_pixels_are_the_same_with_and_without_a_copy() -> None:
+    image = pictures()[0].convert("L")
+    assert np.array_equal(hashing.pixels_of(image), np.asarray(image))
+    wide = Image.new("L", (2**12, 2**10 + 1), 7)
+    assert hashing.pixels_of(wide).shape == (2**10 + 1, 2**12)

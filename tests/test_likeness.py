@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from dataprep.likeness import TRIMMED, WHOLE, Thumbs, alike, thumb
+from dataprep.hashing import texture
+from dataprep.likeness import TRIMMED, WHOLE, Thumbs, alike, are_marked, edges, thumb
 
 
 def soft(seed: int) -> Image.Image:
@@ -64,3 +65,15 @@ def test_trimmed_pictures_have_to_be_more_alike_than_whole_ones() -> None:
     assert alike(thumb(image), mixed, WHOLE)
     assert not alike(thumb(image), mixed, TRIMMED)
     assert alike(thumb(image), thumb(image.resize((48, 40))), TRIMMED)
+
+
+def test_a_mark_is_told_from_a_copy_that_is_sharper_all_over() -> None:
+    image = soft(3).resize((256, 256), Image.Resampling.BICUBIC)
+    marked = image.copy()
+    for x in range(20, 100, 6):
+        marked.paste((255, 255, 255), (x, 210, x + 3, 230))
+    noise = np.random.default_rng(0).integers(-6, 7, (256, 256, 3))
+    sharper = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+    plain, *others = (edges(texture(one.convert("L"))) for one in (image, marked, sharper, image))
+    assert are_marked(others, plain).tolist() == [True, False, False]
+    assert are_marked([], plain).tolist() == []

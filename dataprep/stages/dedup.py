@@ -17,7 +17,7 @@ class Dedup(Stage, frozen=True):
     """Settings of the duplicate search."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -31,10 +31,12 @@ class Dedup(Stage, frozen=True):
             ("phash", pa.string()),
             ("trim_phash", pa.string()),
             ("mirror_phash", pa.string()),
+            ("mirror_trim_phash", pa.string()),
             ("thumb", pa.string()),
             ("trim_thumb", pa.string()),
             ("trim_share", pa.float32()),
             ("edges", pa.string()),
+            ("page", pa.string()),
             ("features", pa.string()),
             ("hand_state", pa.string()),
             ("hand_added", pa.list_(pa.string())),
@@ -54,9 +56,7 @@ class Dedup(Stage, frozen=True):
         ]
     )
 
-    max_distance: Annotated[
-        int, Field(ge=0, le=16, description="Hamming distance of copies, of 64 bits; text pages: 4 at most")
-    ] = 8
+    max_distance: Annotated[int, Field(ge=0, le=16, description="Hamming distance of copies, of 64 bits")] = 8
     review_distance: Annotated[
         int, Field(ge=0, le=20, description="pictures up to this distance are reported, not dropped, bits")
     ] = 10

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from dataprep import hashing
 from dataprep.hashing import Hash
-from dataprep.likeness import edges, thumb
+from dataprep.likeness import edges, may_be_page, thumb
+from dataprep.pages import page
 from dataprep.stage import Context, Row, Stage, TableFunction, per_row
 
 
@@ -20,7 +21,7 @@ class Fingerprint(Stage, frozen=True):
     """Settings of the measurements."""
 
     name: ClassVar[str] = "fingerprint"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     scope = "row"
     needs: ClassVar[pa.Schema] = pa.schema([("pixels_key", pa.string())])
     adds: ClassVar[pa.Schema] = pa.schema(
@@ -28,12 +29,14 @@ class Fingerprint(Stage, frozen=True):
             ("phash", pa.string()),  # 16 hex digits, imagehash's order; setting `hash` says which hash
             ("trim_phash", pa.string()),  # the same without uniform borders
             ("mirror_phash", pa.string()),  # of the mirrored picture
+            ("mirror_trim_phash", pa.string()),  # the same without uniform borders
             ("thumb", pa.string()),  # 8x8 mean colours, base64
             ("trim_thumb", pa.string()),  # the same without uniform borders
             ("trim_share", pa.float32()),  # share of the area within the borders, 1 if there are none
             ("detail", pa.float32()),  # 0 flat .. 127 black and white, grey levels
             ("sharpness", pa.float32()),  # variance of the Laplacian at short_side
             ("edges", pa.string()),  # 8x8 means of the Laplacian, base64: what a watermark changes
+            ("page", pa.string()),  # 40x40 cells of ink, base64; null for what is no page of text
             ("features", pa.string()),  # corners by which cut-outs are found; null unless asked for
         ]
     )
@@ -53,26 +56,30 @@ class Fingerprint(Stage, frozen=True):
         """Measures from a reduced decode, which is several times faster than a whole one."""
 
         def measure(row: Row) -> dict[str, Any]:
-            return self._measured(context.pixels.small(context.file(row), row["pixels_key"], self.short_side))
+            return self.measured(context.pixels.small(context.file(row), row["pixels_key"], self.short_side))
 
         return per_row(self, measure)
 
-    def _measured(self, image: Image.Image) -> dict[str, Any]:
+    def measured(self, image: Image.Image) -> dict[str, Any]:
+        """The columns of one picture, mode RGB, reduced to about `short_side`."""
         light = image.convert("L")  # once for all that look at it
-        grey = hashing.grey_thumbnail(light)
         inner = hashing.trimmed(image, light)
-        whole, mirror = self._hashes(light, grey)
-        coarse, busy = thumb(image), hashing.laplacian(light)
+        grey, texture = hashing.grey_thumbnail(light), hashing.texture(light)
+        whole = trimmed = (*self._hashes(light, grey), thumb(image))
+        inner_light = light
+        if inner is not image:
+            inner_light = inner.convert("L")
+            trimmed = (*self._hashes(inner_light, hashing.grey_thumbnail(inner_light)), thumb(inner))
+        columns = {"phash": whole[0], "mirror_phash": whole[1], "thumb": whole[2]}
+        columns |= {"trim_phash": trimmed[0], "mirror_trim_phash": trimmed[1], "trim_thumb": trimmed[2]}
+        busy = edges(texture)
         return {
-            "phash": whole,
-            "trim_phash": whole if inner is image else hashing.hex_of(hashing.bits_of(inner, self.hash)),
-            "mirror_phash": mirror,
-            "thumb": coarse,
-            "trim_thumb": coarse if inner is image else thumb(inner),
+            **columns,
             "trim_share": inner.width * inner.height / (image.width * image.height),
             "detail": hashing.detail(grey),
-            "sharpness": hashing.variance(busy),
-            "edges": edges(busy),
+            "sharpness": texture.sharpness,
+            "edges": busy,
+            "page": page(light, inner_light) if may_be_page(trimmed[2], busy) else None,
             "features": self._features(image),
         }
 

@@ -12,7 +12,7 @@ from benchmarks.corpus import word_page
 from benchmarks.dedup import measured
 from dataprep.crops import features
 from dataprep.errors import ConfigError
-from dataprep.hashing import laplacian
+from dataprep.hashing import texture
 from dataprep.likeness import alike, edges, thumb
 from dataprep.stage import Context
 from dataprep.stages.dedup import Dedup
@@ -38,6 +38,7 @@ def row_of(name: str, flips: int = 0, **cells: object) -> dict[str, Any]:
         "phash": phash,
         "trim_phash": cells.get("phash", phash),
         "mirror_phash": f"{HASH ^ 0xFFFF_FFFF:016x}",
+        "mirror_trim_phash": cells.get("mirror_phash", f"{HASH ^ 0xFFFF_FFFF:016x}"),
         "thumb": THUMB,
         "trim_thumb": THUMB,
         "trim_share": 1.0,
@@ -211,7 +212,7 @@ def test_of_two_equal_copies_the_one_without_a_watermark_is_kept(context: Contex
     for x in range(20, 110, 6):
         marked.paste((255, 255, 255), (x, 250, x + 3, 270))
     rows = [
-        row_of(name, flips, edges=edges(laplacian(picture.convert("L"))))
+        row_of(name, flips, edges=edges(texture(picture.convert("L"))))
         for name, flips, picture in (("aa", 0, marked), ("bbbb", 1, image))
     ]
     found = deduped(context, *rows)

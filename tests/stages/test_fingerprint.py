@@ -9,9 +9,9 @@ import imagehash
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from benchmarks.corpus import MAKERS
+from benchmarks.corpus import MAKERS, word_page
 from dataprep.likeness import alike, thumb
 from dataprep.pixels import PixelPolicy, load_rgb, load_small
 from dataprep.stage import Context
@@ -88,3 +88,22 @@ def test_a_damaged_picture_is_an_error_of_its_row_only(
     assert result[0]["error"] is None
     assert result[1]["error"].startswith("decode: ")
     assert result[1]["phash"] is None
+
+
+def test_only_pages_are_measured_as_pages_and_mirrored_hashes_are_those_of_mirrored_pictures(
+    context: Context, placed_row: Callable[..., dict[str, Any]], as_table: Rows
+) -> None:
+    rng = np.random.default_rng(1)
+    made = {"photo": MAKERS["photo"](rng)[0], "page": word_page(rng).reduce(2)}
+    made["framed"] = ImageOps.expand(made["photo"], (0, 40, 0, 40), "black")
+    rows = []
+    for name, image in made.items():
+        rows += [placed_row(f"{name}.png"), placed_row(f"{name} flipped.png")]
+        image.save(context.raw / rows[-2]["path"])
+        ImageOps.mirror(image).save(context.raw / rows[-1]["path"])
+    found = Fingerprint().open(context)(as_table(rows)).to_pylist()
+    assert [row["page"] is not None for row in found] == [False, False, True, True, False, False]
+    for plain, flipped in zip(found[::2], found[1::2], strict=True):
+        assert plain["mirror_phash"] == flipped["phash"]
+        assert plain["mirror_trim_phash"] == flipped["trim_phash"]
+    assert found[4]["mirror_trim_phash"] != found[4]["mirror_phash"]
