@@ -30,6 +30,11 @@ class Box:
         """Square px."""
         return self.width * self.height
 
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom, px."""
+        return self.left, self.top, self.right, self.bottom
+
     def as_dict(self) -> dict[str, int]:
         """The manifest's BOX struct."""
         return {"left": self.left, "top": self.top, "right": self.right, "bottom": self.bottom}

@@ -1,11 +1,15 @@
 """The bucket plan: which buckets this data set uses, and which picture goes where, so that the least is cut.
 
 Pictures sorted by shape are dealt to buckets sorted by shape, each bucket a whole number of batches, so that
-no batch is ragged (one is, where the number of pictures is no multiple of the batch). Among all such plans
-the one with the least cost is found exactly, by dynamic programming.
+no batch is ragged (one is, where the number of pictures is no multiple of the batch). Where that would cost
+too much, as few buckets as possible are ragged. Among all such plans the one with the least cost is found
+exactly, by dynamic programming.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +17,12 @@ from numpy.typing import NDArray
 from dataprep.buckets import BucketGrid, Size, bucket_sizes
 
 Costs = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 _LEAST_AREA = 0.8  # of the resolution's: smaller buckets would train fewer pixels than they cut
-_UNUSED = -1
+_EQUAL = 1e-9  # of costs that differ by rounding
+_MOST_STARTS = 50_000_000  # of all levels of a search, 4 bytes each
+_UNUSED = -1  # where a bucket took no pictures
 _FEWER_PIXELS = 0.1  # cost of a bucket's missing share of area, against 1 for a picture wholly cut away
 
 
@@ -48,13 +55,15 @@ def area_costs(sizes: list[Size], area: int) -> Costs:
     return _FEWER_PIXELS * (1.0 - np.array([w * h for w, h in sizes]) / area)
 
 
-def assign(costs: Costs, aspects: NDArray[np.float64], batch_size: int) -> NDArray[np.int64]:
-    """The bucket of each picture, at the least total cost.
+def assign(costs: Costs, aspects: NDArray[np.float64], batch_size: int, limit: float = math.inf) -> Places:
+    """The bucket of each picture: the fewest ragged buckets within the limit, then the least cost.
 
     Args:
         costs: of each picture in each bucket, shape (N, B), buckets ascending by shape.
         aspects: width / height of the pictures, shape (N,).
         batch_size: every bucket gets a multiple of it, one of them the remainder as well.
+        limit: mean cost of a picture; where that plan costs more, further buckets may be ragged, and hold
+            less than a batch; where the search for them takes too long, buckets get parts of a batch.
     Returns:
         Index of the bucket, shape (N,).
     """
@@ -62,9 +71,36 @@ def assign(costs: Costs, aspects: NDArray[np.float64], batch_size: int) -> NDArr
     if count == 0:
         return np.empty(0, np.int64)
     order = np.argsort(aspects, kind="stable")
+    sums = np.concatenate([np.zeros((1, costs.shape[1])), np.cumsum(costs[order], axis=0)])  # (N + 1, B)
+    enough = limit * count + _EQUAL
+    levels = _levels(sums, batch_size, math.inf)
+    if levels[-1].cost > enough:
+        levels = _levels(sums, batch_size, enough)
+    for part in range(batch_size // 2, 0, -1):  # where the search was given up
+        if levels[-1].cost <= enough:
+            break
+        if batch_size % part == 0:
+            levels = _levels(sums, part, math.inf)
     places = np.empty(count, np.int64)
-    places[order] = _dealt(np.cumsum(costs[order], axis=0), batch_size)
+    places[order] = _traced(levels)
     return places
+
+
+def _levels(sums: Costs, batch_size: int, enough: float) -> list[_Level]:
+    """Plans with no ragged bucket, with one, ... until there is one and it costs little enough.
+
+    If any cost is enough, the ragged bucket holds at least a batch.
+    """
+    ends, buckets = sums.shape
+    least = 1 if math.isfinite(enough) else min(batch_size, ends - 1)
+    levels = [_Level.of(sums, batch_size, least, None)]
+    for _ in range(min(buckets, max(1, _MOST_STARTS // sums.size))):
+        fewer = levels[-1]
+        if math.isfinite(fewer.cost) and fewer.cost <= enough:
+            break
+        levels.append(_Level.of(sums, batch_size, least, fewer))
+        levels[-2] = replace(fewer, costs=fewer.costs[-1:])  # only the way back is still wanted of it
+    return levels
 
 
 def ragged_buckets(places: NDArray[np.int64], batch_size: int) -> int:
@@ -77,57 +113,79 @@ def ragged_buckets(places: NDArray[np.int64], batch_size: int) -> int:
     return int((np.bincount(places) % batch_size > 0).sum()) if len(places) else 0
 
 
-def _dealt(sums: Costs, batch_size: int) -> NDArray[np.int64]:
-    """Deal pictures to buckets, both in order of shape.
+@dataclass(frozen=True)
+class _Level:
+    """The cheapest ways to deal the first n pictures to the first b buckets, with so many ragged at most.
 
-    Args:
-        sums: cost of the first 1, 2, ... pictures in each bucket, shape (N, B).
-        batch_size: as in `assign`.
+    Attributes:
+        costs: before each bucket, shape (B + 1, N + 1); infinite where there is no way.
+        starts: number of the picture from which a bucket takes on, shape (B, N + 1); _UNUSED where it takes
+            none, and N + 1 more where it is ragged.
     """
-    sums = np.concatenate([np.zeros((1, sums.shape[1])), sums])
-    blocks, remainder = divmod(len(sums) - 1, batch_size)
-    starts = np.arange(blocks + 1) * batch_size
-    whole, ragged = (
-        sums[starts],
-        sums[starts + remainder],
-    )  # (K + 1, B): before and after the remainder is dealt
-    before, after = np.full(blocks + 1, np.inf), np.full(blocks + 1, np.inf)
-    before[0] = 0.0
-    origins: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-    for bucket in range(sums.shape[1]):
-        base, base_at = _least_before(before - whole[:, bucket], inclusive=False)
-        late, late_at = _least_before(after - ragged[:, bucket], inclusive=False)
-        cross, cross_at = _least_before(before - whole[:, bucket], inclusive=blocks == 0)
-        crosses = cross <= late
-        origin_before = np.where(base + whole[:, bucket] < before, base_at, _UNUSED)
-        total_after = np.where(crosses, cross, late) + ragged[:, bucket]
-        origin_after = np.where(crosses, cross_at, late_at + blocks + 1)
-        origins.append((origin_before, np.where(total_after < after, origin_after, _UNUSED)))
-        before = np.minimum(before, base + whole[:, bucket])
-        after = np.minimum(after, total_after)
-    return _traced(origins, blocks, remainder, batch_size)
+
+    costs: Costs
+    starts: NDArray[np.int32]
+
+    @property
+    def cost(self) -> float:
+        """Of the cheapest way to deal all pictures."""
+        return float(self.costs[-1, -1])
+
+    @classmethod
+    def of(cls, sums: Costs, batch_size: int, least: int, fewer: _Level | None) -> _Level:
+        """The level with one more ragged bucket than `fewer` has; none ragged if that is None.
+
+        Args:
+            sums: cost of the first 0, 1, ... pictures in each bucket, shape (N + 1, B).
+            batch_size: as in `assign`.
+            least: pictures that a ragged bucket has to hold.
+            fewer: the level before.
+        """
+        ends, buckets = sums.shape
+        costs = np.full((buckets + 1, ends), np.inf)
+        costs[0, 0] = 0.0
+        starts = np.full((buckets, ends), _UNUSED, np.int32)
+        for bucket in range(buckets):
+            spent, best = sums[:, bucket], costs[bucket].copy()
+            whole, start = _least_before(costs[bucket] - spent, batch_size, 1)
+            _take(best, starts[bucket], whole + spent, start)
+            if fewer is not None:
+                ragged, start = _least_before(fewer.costs[bucket] - spent, 1, least)
+                _take(best, starts[bucket], ragged + spent, start + ends)
+            costs[bucket + 1] = best
+        return cls(costs, starts)
 
 
-def _least_before(values: Costs, *, inclusive: bool) -> tuple[Costs, NDArray[np.int64]]:
-    """At each place the least value before it (or up to it), and where that is."""
-    least = np.minimum.accumulate(values)
-    at = np.maximum.accumulate(np.where(values == least, np.arange(len(values)), 0))
-    if inclusive:
-        return least, at
-    return np.concatenate([[np.inf], least[:-1]]), np.concatenate([[0], at[:-1]])
+def _take(best: Costs, starts: NDArray[np.int32], costs: Costs, origins: NDArray[np.int64]) -> None:
+    """Where these costs are less, put them and where they come from into the first two."""
+    less = costs < best
+    best[less], starts[less] = costs[less], origins[less]
 
 
-def _traced(
-    origins: list[tuple[NDArray[np.int64], NDArray[np.int64]]], blocks: int, remainder: int, batch_size: int
-) -> NDArray[np.int64]:
-    """Follow the least plan back from its end: the bucket of each picture in order, shape (N,)."""
-    places = np.empty(blocks * batch_size + remainder, np.int64)
-    at, late = blocks, remainder > 0
-    for bucket in reversed(range(len(origins))):
-        origin = int(origins[bucket][late][at])
-        if origin == _UNUSED:
+def _least_before(values: Costs, stride: int, times: int) -> tuple[Costs, NDArray[np.int64]]:
+    """At each place the least value that lies `times` or more multiples of `stride` before it, and where."""
+    rows = -(-len(values) // stride)
+    padded = np.full(rows * stride, np.inf)
+    padded[: len(values)] = values
+    grid = padded.reshape(rows, stride)
+    least = np.minimum.accumulate(grid, axis=0)
+    at = np.maximum.accumulate(np.where(grid == least, np.arange(rows)[:, None], 0), axis=0)
+    at = at * stride + np.arange(stride)
+    none = np.full((times, stride), np.inf)  # so far before the first places there is nothing
+    least, at = np.concatenate([none, least]), np.concatenate([np.zeros_like(none, np.int64), at])
+    return least.ravel()[: len(values)], at.ravel()[: len(values)]
+
+
+def _traced(levels: list[_Level]) -> Places:
+    """Follow the cheapest plan back from its end: the bucket of each picture in order, shape (N,)."""
+    buckets, ends = levels[-1].starts.shape
+    places = np.empty(ends - 1, np.int64)
+    end, level = ends - 1, len(levels) - 1
+    for bucket in reversed(range(buckets)):
+        start = int(levels[level].starts[bucket, end])
+        if start == _UNUSED:
             continue
-        end = at * batch_size + (remainder if late else 0)
-        late, at = late and origin > blocks, origin % (blocks + 1)
-        places[at * batch_size + (remainder if late else 0) : end] = bucket
+        level, start = (level, start) if start < ends else (level - 1, start - ends)
+        places[start:end] = bucket
+        end = start
     return places

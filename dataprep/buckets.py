@@ -86,7 +86,12 @@ def place(width: int, height: int, sizes: list[Size]) -> Placement:
         bucket = (width, height)
     else:
         bucket = min(sizes, key=lambda size: abs(size[0] / size[1] - aspect))
-    fit_height = aspect > bucket[0] / bucket[1]
+    return placed(width, height, bucket)
+
+
+def placed(width: int, height: int, bucket: Size) -> Placement:
+    """What sd-scripts makes of a picture of this size that is to go into this bucket."""
+    fit_height = width / height > bucket[0] / bucket[1]
     scale = bucket[1] / height if fit_height else bucket[0] / width
     return Placement(bucket, (int(width * scale + 0.5), int(height * scale + 0.5)))
 

@@ -190,6 +190,24 @@ def refuse_misread(image: Image.Image, stream: IO[bytes]) -> None:
         raise RowError("unsupported", detail)
 
 
+def profile_of_jpeg_2000(image: Image.Image, stream: IO[bytes]) -> bytes | None:
+    """The ICC profile of a JPEG 2000 file, which Pillow does not look for; None if it has none.
+
+    Args:
+        image: with its header read.
+        stream: the file; its position is kept.
+    """
+    if image.format != "JPEG2000":
+        return None
+    position = stream.tell()
+    stream.seek(0)
+    head = stream.read(_LONGEST_HEADER)
+    stream.seek(position)
+    at = head.find(b"colr\2")  # a box: its length, its name, method 2: a profile follows after two more bytes
+    length = int.from_bytes(head[max(0, at - 4) : max(0, at)])
+    return head[at + 7 : at - 4 + length] if at >= 4 and length > 11 else None
+
+
 def _kind(head: bytes) -> str:
     printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
     if head.startswith((b"<!DOCTYPE", b"<html", b"<?xml", b"<svg")):
@@ -200,6 +218,7 @@ def _kind(head: bytes) -> str:
 
 
 _END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_LONGEST_HEADER = 4 << 20  # bytes; profiles of printers take one or two
 _TAIL = 65_536  # bytes in which the end is looked for: cameras and programs append things
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from PIL import Image
 
@@ -26,14 +26,18 @@ from dataprep.errors import RowError
 from dataprep.formats import (
     DECODE_ERRORS,
     is_cut_off,
+    profile_of_jpeg_2000,
     readers,
     refuse_bloated_icon,
     refuse_misread,
     row_error,
 )
+from dataprep.stamps import Stamps
 
 # Raise it when the same file and policy give other pixels.
 PIXELS_VERSION = 2
+
+Filter = Literal["lanczos", "kohya", "nearest"]  # how views are resized, see views.py
 
 _ORIENTATION = 0x0112  # EXIF tag
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -53,10 +57,12 @@ class PixelPolicy:
         alpha: what shows through transparency: "white", "black", "colour" (the hidden colours), or "mask":
             white, and what is transparent is written as a mask.
         salvage: least share of a truncated picture's rows for which these rows are the picture; 0: never.
+        filter: how views are resized.
     """
 
     alpha: Alpha = "white"
     salvage: float = 0.0
+    filter: Filter = "lanczos"
 
     def key(self, sha256: str, frame: int = 0) -> str:
         """Identity of the pixels that this policy makes of a file with this content.
@@ -65,7 +71,10 @@ class PixelPolicy:
             sha256: of the file.
             frame: number of the frame or page; it can be read off the key again.
         """
-        return digest("pixels", PIXELS_VERSION, asdict(self), sha256) + (f"#{frame}" if frame else "")
+        chosen = asdict(self)
+        if self.filter == PixelPolicy.filter:
+            del chosen["filter"]  # keys from before there was a choice stay what they were
+        return digest("pixels", PIXELS_VERSION, chosen, sha256) + (f"#{frame}" if frame else "")
 
 
 def frame_of(pixels_key: str) -> int:
@@ -296,6 +305,8 @@ def _opened(path: Path, frame: int = 0) -> Iterator[tuple[Image.Image, IO[bytes]
             raise row_error("unreadable", error, path, head=head) from error
         with image:
             refuse_misread(image, stream)
+            if profile := profile_of_jpeg_2000(image, stream):
+                image.info["icc_profile"] = profile
             yield image, stream
 
 
@@ -324,6 +335,7 @@ class PixelCache:
     def __init__(self, policy: PixelPolicy, max_bytes: int = 512 * 2**20) -> None:
         self.policy = policy
         self.max_bytes = max_bytes
+        self.stamps = Stamps()
         self._lock = threading.Lock()
         self._held: OrderedDict[str, Future[Image.Image]] = OrderedDict()
         self._bytes = 0
@@ -334,7 +346,7 @@ class PixelCache:
         Raises:
             RowError: as `load_rgb`.
         """
-        return self._get(key, lambda: load_rgb(path, self.policy, frame_of(key)))
+        return self._get(key, path, lambda: load_rgb(path, self.policy, frame_of(key)))
 
     def small(self, path: Path, key: str, short_side: int = 256) -> Image.Image:
         """The reduced pixels of `path`, as `load_small` gives them. Do not change the picture.
@@ -343,10 +355,10 @@ class PixelCache:
             RowError: as `load_rgb`.
         """
         return self._get(
-            f"{key} {short_side}", lambda: load_small(path, self.policy, short_side, frame_of(key))
+            f"{key} {short_side}", path, lambda: load_small(path, self.policy, short_side, frame_of(key))
         )
 
-    def _get(self, key: str, decode: Callable[[], Image.Image]) -> Image.Image:
+    def _get(self, key: str, path: Path, decode: Callable[[], Image.Image]) -> Image.Image:
         with self._lock:
             future = self._held.get(key)
             mine = future is None
@@ -354,7 +366,7 @@ class PixelCache:
                 future = self._held[key] = Future()
             self._held.move_to_end(key)
         if mine:
-            self._fill(key, future, decode)
+            self._fill(key, future, lambda: self.stamps.guarded(path, decode))
         return future.result()
 
     def _fill(self, key: str, future: Future[Image.Image], decode: Callable[[], Image.Image]) -> None:

@@ -71,7 +71,8 @@ class Context:
         """
         from dataprep.views import render
 
-        return render(self.image(row), row["box"], row["bucket_width"], row["bucket_height"])
+        width, height = row["bucket_width"], row["bucket_height"]
+        return render(self.image(row), row["box"], width, height, self.pixels.policy.filter)
 
 
 class Stage(BaseModel, frozen=True, extra="forbid"):

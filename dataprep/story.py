@@ -58,6 +58,7 @@ def story(row: dict[str, Any]) -> str:
             f"{row['bucket_width']}x{row['bucket_height']}, {row['crop_loss']:.1%} cropped away, "
             f"scale {row['scale']:.2f}"
         )
+        lines.append(f"subject  {_subject_fate(row.get('subject_cut'))}")
     if row.get("image_file"):
         lines.append(f"written  {row['image_file']}, folder repeats {row.get('repeats')}")
     if row.get("latents_file"):
@@ -74,6 +75,12 @@ def story(row: dict[str, Any]) -> str:
         if row.get(column):
             lines.append(f"CLIP     {verb}: {', '.join(row[column])}")
     return "\n".join([*lines, *_tag_lines(row.get("tags") or [])])
+
+
+def _subject_fate(share_cut: float | None) -> str:
+    if share_cut is None:
+        return "none was found, or none looked for (crop.focus center)"
+    return "whole" if share_cut == 0 else f"{share_cut:.1%} cut away"
 
 
 def _tag_lines(tags: list[dict[str, Any]]) -> list[str]:

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, Literal
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from dataprep.buckets import Placement
+from dataprep.boxes import cut
+from dataprep.buckets import Placement, placed
+from dataprep.pixels import Filter
+
+# sd-scripts' own names, option resize_interpolation.
+Interpolation = Literal["lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box"]
+_BY_PILLOW: Final = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
+_BY_OPENCV: Final = {
+    "nearest": cv2.INTER_NEAREST_EXACT,
+    "bilinear": cv2.INTER_LINEAR,
+    "linear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+}
 
 
-def render(image: Image.Image, box: Mapping[str, int], width: int, height: int) -> Image.Image:
-    """The box, cut and resized once.
-
-    Lanczos with its support widened when shrinking, so that nothing aliases; in encoded sRGB values (not
-    linear light), as trainers resize and as the models have learned. Nothing outside the box is read.
+def render(
+    image: Image.Image, box: Mapping[str, int], width: int, height: int, how: Filter = "lanczos"
+) -> Image.Image:
+    """The box, cut and resized once, in encoded sRGB values (not linear light), as trainers resize and as the
+    models have learned.
 
     Args:
         image: the upright picture, mode RGB.
         box: left, top, right, bottom in px of `image`.
         width: of the result, px.
         height: of the result, px.
+        how: "lanczos": with its support widened when shrinking, so that nothing aliases, and nothing outside
+            the box is read. "kohya": as sd-scripts does by default, averages over areas when shrinking; where
+            the box is the one that it would cut, the pixels are its own. "nearest": for pixel art.
     Raises:
         ValueError: the box is empty or reaches outside the picture.
     """
@@ -28,33 +47,41 @@ def render(image: Image.Image, box: Mapping[str, int], width: int, height: int) 
     left, top, right, bottom = edges
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         raise ValueError(f"box {edges} does not lie in a picture of {image.width}x{image.height} px")
-    cut = (
-        image if edges == (0, 0, *image.size) else image.crop(edges)
-    )  # resize(box=) would read beyond the box
-    return cut if cut.size == (width, height) else cut.resize((width, height), Image.Resampling.LANCZOS)
+    if how == "kohya" and edges == cut(*image.size, (width, height), (0.5, 0.5), None).edges:
+        return render_as_kohya(image, placed(*image.size, (width, height)))
+    # resize(box=) would read beyond the box
+    view = image if edges == (0, 0, *image.size) else image.crop(edges)
+    if view.size == (width, height):
+        return view
+    if how == "lanczos":
+        return view.resize((width, height), Image.Resampling.LANCZOS)
+    return _resized(view, width, height, "nearest" if how == "nearest" else None)
 
 
-def render_as_kohya(image: Image.Image, placement: Placement) -> Image.Image:
-    """The pixels that sd-scripts itself would train on for a picture of any size (its default filter).
+def render_as_kohya(
+    image: Image.Image, placement: Placement, interpolation: Interpolation | None = None
+) -> Image.Image:
+    """The pixels that sd-scripts itself would train on for a picture of any size.
 
     Args:
-        image: as sd-scripts reads it, mode RGB.
+        image: as sd-scripts reads it, mode RGB, or RGBA where it trains with alpha masks.
         placement: what its bucketing makes of the size.
+        interpolation: its option `resize_interpolation`; None as when that is not given.
     """
-    width, height = placement.resized
     if image.size != placement.resized:
-        shrinks = image.width >= width and image.height >= height
-        image = (
-            _area(image, width, height)
-            if shrinks
-            else image.resize((width, height), Image.Resampling.LANCZOS)
-        )
+        image = _resized(image, *placement.resized, interpolation)
     left, top = placement.left_top
     return image.crop((left, top, left + placement.bucket[0], top + placement.bucket[1]))
 
 
-def _area(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Averages over exactly the source area of each pixel; Pillow's BOX rounds that area to whole pixels."""
-    import cv2
+def _resized(image: Image.Image, width: int, height: int, interpolation: Interpolation | None) -> Image.Image:
+    """Resized as sd-scripts does; by default area where neither side grows, Lanczos elsewhere.
 
-    return Image.fromarray(cv2.resize(np.asarray(image), (width, height), interpolation=cv2.INTER_AREA))
+    Area averages over exactly the source area of each pixel; Pillow's BOX rounds that area to whole pixels.
+    """
+    if interpolation is None:
+        interpolation = "area" if image.width >= width and image.height >= height else "lanczos"
+    if interpolation in _BY_PILLOW:
+        return image.resize((width, height), _BY_PILLOW[interpolation])
+    how = _BY_OPENCV[interpolation]
+    return Image.fromarray(cv2.resize(np.asarray(image), (width, height), interpolation=how))

@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pytest
 
-from dataprep.bucket_plan import area_costs, assign, candidates, fits
+from dataprep.bucket_plan import area_costs, assign, candidates, fits, ragged_buckets
 from dataprep.buckets import BucketGrid, bucket_sizes, place
 
 GRID = BucketGrid((512, 512), 256, 1024, 64)
@@ -33,6 +33,37 @@ def test_no_other_plan_costs_less(seed: int) -> None:
     places = assign(costs, aspects, batch_size)
     cost = costs[np.arange(count), places].sum()
     assert cost == pytest.approx(least_cost(costs, aspects, batch_size))
+
+
+def fewest(costs: np.ndarray, aspects: np.ndarray, batch_size: int, limit: float) -> tuple[int, float]:
+    """Fewest ragged buckets of all plans with a mean cost within the limit, and the least cost with those."""
+    count, buckets = costs.shape
+    order = np.argsort(aspects, kind="stable")
+    found = []
+    for places in combinations_with_replacement(range(buckets), count):
+        cost = costs[order, list(places)].sum()
+        if cost <= limit * count + 1e-9:
+            found.append((ragged_buckets(np.array(places), batch_size), float(cost)))
+    return min(found)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_where_whole_batches_cost_too_much_as_few_buckets_as_possible_are_ragged(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count, buckets, batch_size = 7, 4, int(random.integers(2, 5))
+    costs, aspects = random.random((count, buckets)), random.random(count)
+    order = np.argsort(aspects, kind="stable")
+    alone = min(costs[order, list(p)].sum() for p in combinations_with_replacement(range(buckets), count))
+    limit = float(alone / count + random.uniform(0, 0.2))
+    places = assign(costs, aspects, batch_size, limit)
+    cost = float(costs[np.arange(count), places].sum())
+    strict = assign(costs, aspects, batch_size)
+    if costs[np.arange(count), strict].mean() <= limit:
+        assert np.array_equal(places, strict)
+        return
+    ragged, least = fewest(costs, aspects, batch_size, limit)
+    assert ragged_buckets(places, batch_size) == ragged
+    assert cost == pytest.approx(least)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 7])

@@ -284,6 +284,22 @@ def test_the_profile_of_every_format_is_applied(tmp_path: Path, suffix: str) -> 
     assert worst(load_rgb(path, PixelPolicy()), Image.merge("RGB", (green, red, blue))) <= 12
 
 
+def test_the_profile_of_jpeg_2000_is_applied(tmp_path: Path) -> None:
+    drawing().save(tmp_path / "plain.jp2")
+    plain = (tmp_path / "plain.jp2").read_bytes()
+    at = plain.index(b"colr") - 4
+    old = plain[at : at + int.from_bytes(plain[at : at + 4])]
+    profile = wide_gamut_profile()
+    box = struct.pack(">I", 11 + len(profile)) + b"colr\2\0\0" + profile  # Pillow writes none
+    header = plain.index(b"jp2h") - 4
+    length = int.from_bytes(plain[header : header + 4]) + len(box) - len(old)
+    data = plain[:header] + struct.pack(">I", length) + plain[header + 4 :].replace(old, box, 1)
+    (tmp_path / "wide.jp2").write_bytes(data)
+    red, green, blue = drawing().split()
+    assert worst(load_rgb(tmp_path / "wide.jp2", PixelPolicy()), Image.merge("RGB", (green, red, blue))) <= 12
+    assert worst(load_rgb(tmp_path / "plain.jp2", PixelPolicy()), drawing()) == 0
+
+
 def as_array(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image)
 

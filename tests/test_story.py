@@ -101,3 +101,10 @@ def test_the_story_tells_the_sentence_and_clips_opinion() -> None:
 def test_the_story_says_that_a_caption_was_written_by_hand() -> None:
     assert "by hand  this whole caption" in story(ROWS[0] | {"hand_caption": "She smiles."})
     assert "by hand" not in story(ROWS[0])
+
+
+@pytest.mark.parametrize(
+    ("cut", "said"), [(0.0, "whole"), (0.125, "12.5% cut away"), (None, "none was found")]
+)
+def test_the_story_says_what_became_of_the_subject(cut: float | None, said: str) -> None:
+    assert f"subject  {said}" in story(ROWS[0] | {"subject_cut": cut})

@@ -41,6 +41,27 @@ def test_a_face_as_in_a_photograph_is_found_where_it_is(
     assert 0.8 * face < found[0].width < 1.5 * face
 
 
+@pytest.mark.parametrize("face", [45, 70, 130, 250])
+@pytest.mark.parametrize("place", ["left", "right", "middle"])
+def test_a_face_is_found_at_every_size_and_near_every_edge(
+    portrait: Callable[..., Image.Image], face: int, place: str
+) -> None:
+    x = {"left": 0.7 * face, "right": 640 - 0.7 * face, "middle": 320}[place]
+    y = {"left": 0.9 * face, "right": 480 - 0.7 * face, "middle": 240}[place]
+    faces = people_finder()(portrait((640, 480), (x, y), face)).faces
+    assert faces
+    assert abs((faces[0].left + faces[0].right) / 2 - x) < 0.25 * face
+    assert 0.8 * face < faces[0].width < 1.5 * face
+
+
+def test_two_faces_of_different_sizes_are_both_found(portrait: Callable[..., Image.Image]) -> None:
+    image = portrait((900, 420), (220, 180), 180)
+    image.paste(portrait((300, 420), (150, 120), 60), (600, 0))
+    large, small = people_finder()(image).faces
+    assert abs((large.left + large.right) / 2 - 220) < 40
+    assert abs((small.left + small.right) / 2 - 750) < 20
+
+
 def test_a_standing_person_is_found() -> None:
     image = Image.new("RGB", (400, 400), "#b8bcc0")
     pen = ImageDraw.Draw(image)

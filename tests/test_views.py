@@ -1,15 +1,29 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dataprep.buckets import BucketGrid, bucket_sizes, place, place_without_upscaling
+from dataprep.buckets import BucketGrid, Placement, bucket_sizes, place, place_without_upscaling
+from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.stage import Context
+from dataprep.stages.bucket import Bucket
 from dataprep.views import render, render_as_kohya
 
 GOLDEN = Path(__file__).parent / "golden" / "pixels"
+
+SCHEMA = pa.schema(
+    [*((name, pa.string()) for name in ("id", "role", "state", "reason")), *Bucket.needs]
+)  # fmt: skip
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -51,8 +65,72 @@ def test_a_box_that_is_empty_or_outside_is_refused(edges: tuple[int, int, int, i
 )
 def test_kohya_pixels_are_those_of_sd_scripts(name: str, upscale: bool) -> None:
     image = Image.open(GOLDEN / f"{name}.png").convert("RGB")
-    grid = BucketGrid((128, 128), 64, 512, 64)
-    placed = place(*image.size, bucket_sizes(grid)) if upscale else place_without_upscaling(*image.size, grid)
     with np.load(GOLDEN / "expected.npz") as golden:
         expected = golden[f"{name}-{'upscale' if upscale else 'no_upscale'}-rgb-None"]
-    assert np.array_equal(np.asarray(render_as_kohya(image, placed)), expected[..., :3])
+    assert np.array_equal(np.asarray(render_as_kohya(image, placement(image, upscale))), expected[..., :3])
+
+
+GRID = BucketGrid((128, 128), 64, 512, 64)
+CASES = json.loads((GOLDEN / "cases.json").read_text())
+
+
+def placement(image: Image.Image, upscale: bool) -> Placement:
+    return place(*image.size, bucket_sizes(GRID)) if upscale else place_without_upscaling(*image.size, GRID)
+
+
+def sha256(image: Image.Image) -> str:
+    return hashlib.sha256(np.asarray(image).tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_interpolation_of_sd_scripts_gives_its_pixels(case: str) -> None:
+    name, upscale, mode, interpolation = case.split("|")
+    expected = CASES[case]
+    image = Image.open(GOLDEN / name).convert(mode.upper())
+    placed = placement(image, upscale == "upscale")
+    assert [list(placed.bucket), list(placed.resized)] == [expected["bucket"], expected["resized"]]
+    pixels = render_as_kohya(image, placed, None if interpolation == "None" else interpolation)  # type: ignore[arg-type]
+    assert sha256(pixels) == expected["sha256"]
+
+
+def test_all_the_reference_cases_are_there() -> None:
+    assert len(CASES) == 52
+    assert {case.split("|")[3] for case in CASES} == {
+        "None",
+        "lanczos",
+        "bicubic",
+        "bilinear",
+        "nearest",
+        "box",
+    }
+
+
+@pytest.mark.parametrize("name", ["exact", "land", "mixed_scale", "port", "rgba_wide", "small"])
+def test_with_kohyas_plan_filter_and_centre_the_trained_picture_is_kohyas(
+    context: Context, placed_row: Callable[..., dict[str, Any]], name: str
+) -> None:
+    with Image.open(GOLDEN / f"{name}.png") as image:
+        size = image.size
+    row = placed_row("a.png") | {"path": f"{name}.png", "width": size[0], "height": size[1]}
+    row |= dict.fromkeys(Bucket.needs.names[2:]) | {"focus_x": 0.5, "focus_y": 0.5}
+    shutil.copy(GOLDEN / f"{name}.png", context.raw)
+    # What lies under the transparent parts is what sd-scripts would see.
+    policy = PixelPolicy(alpha="colour", filter="kohya")
+    context = replace(context, pixels=PixelCache(policy))
+    names = ["id", "role", "state", "reason", *Bucket.needs.names]
+    table = pa.Table.from_pylist([{key: row[key] for key in names}], schema=SCHEMA)
+    stage = Bucket(resolution=128, min_side=64, max_side=512, plan="kohya", max_upscale=16)
+    (found,) = stage.open(context)(table).to_pylist()
+    assert sha256(context.view(row | found)) == CASES[f"{name}.png|upscale|rgb|None"]["sha256"]
+
+
+def test_pixel_art_stays_crisp() -> None:
+    image = noise(16, 16)
+    enlarged = np.asarray(render(image, box(0, 0, 16, 16), 64, 64, "nearest"))
+    assert np.array_equal(enlarged, np.asarray(image).repeat(4, axis=0).repeat(4, axis=1))
+
+
+def test_kohyas_filter_reads_nothing_beyond_a_box_of_another_place() -> None:
+    image = Image.new("RGB", (60, 60), "red")
+    image.paste("blue", (0, 20, 40, 40))
+    assert (np.asarray(render(image, box(0, 20, 40, 40), 16, 8, "kohya")) == (0, 0, 255)).all()

@@ -25,16 +25,22 @@ _TOO_SMALL = 1e3  # cost of a bucket for which a picture would be enlarged too m
 
 
 class Bucket(Stage, frozen=True):
-    """Settings of the buckets."""
+    """Settings of the buckets.
+
+    `crop_loss` is the share of a picture's pixels that is cut away, `kohya_crop_loss` what kohya's list and
+    choice would cut, `subject_cut` the share of the subject that is cut away: 0 if it is whole, null where no
+    subject is known, because nothing stood out or because nobody looked (crop.focus center).
+    """
 
     name: ClassVar[str] = "bucket"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
             ("width", pa.int32()),
             ("height", pa.int32()),
             ("subject", BOX),
+            ("subject_may_be_cut", pa.bool_()),
             ("focus_x", pa.float32()),
             ("focus_y", pa.float32()),
             ("hand_box", BOX),
@@ -48,7 +54,7 @@ class Bucket(Stage, frozen=True):
             ("box", BOX),  # px of the upright original
             ("crop_loss", pa.float32()),  # share of the pixels that is cut away, 0 to 1
             ("kohya_crop_loss", pa.float32()),  # what kohya's own list and choice would cut away
-            ("subject_cut", pa.float32()),  # share of the subject that is cut away, null if there is none
+            ("subject_cut", pa.float32()),  # share of the subject that is cut away, null if none is known
             ("scale", pa.float32()),  # bucket px per source px; over 1 is upscaling
         ]
     )
@@ -83,7 +89,8 @@ class Bucket(Stage, frozen=True):
         Field(
             ge=0,
             le=1,
-            description="share of the pixels that whole batches may cost; beyond it parts of one are enough",
+            description="share of the pixels that whole batches may cost; beyond it as few buckets as "
+            "possible end in a part of one",
         ),
     ] = 0.04
     max_upscale: Annotated[
@@ -151,20 +158,15 @@ class Bucket(Stage, frozen=True):
         return [sizes[at] for at in np.where(bad, fit.costs.argmin(axis=1), places)]
 
     def _planned(self, fit: _Fit, sizes: list[Size], grid: BucketGrid, theirs: list[Size]) -> list[Size]:
-        """The best plan in whole batches, or in the greatest part of one that costs little more than none.
+        """The best plan with the fewest ragged buckets that `whole_batch_cost` pays for.
 
-        A part is enough where repeats fill the batch: a bucket of 3 pictures, 10 repeats, is 15 batches of 2.
         Where that neither has fewer ragged batches nor cuts less than kohya's choice, `theirs`, it is theirs.
         """
         costs = fit.costs + np.where(fit.scales > self.max_upscale, _TOO_SMALL, 0.0)
         costs = costs + area_costs(sizes, grid.area)
         rows = np.arange(len(costs))
-        units = [unit for unit in range(1, self.batch_size + 1) if self.batch_size % unit == 0]
-        plans = [assign(costs, fit.aspects, unit) for unit in units]
-        limit = costs[rows, plans[0]].mean() + self.whole_batch_cost
-        places = next(
-            plan for plan in reversed(plans) if plan is plans[0] or costs[rows, plan].mean() <= limit
-        )
+        alone = costs[rows, assign(costs, fit.aspects, 1)].mean()
+        places = assign(costs, fit.aspects, self.batch_size, float(alone) + self.whole_batch_cost)
         # Pictures that whole batches would enlarge too much go to their own best bucket.
         bad = fit.scales[rows, places] > self.max_upscale
         places = np.where(bad, costs.argmin(axis=1), places)
@@ -199,13 +201,13 @@ class _Fit:
         costs = 1.0 - box_widths * box_heights / (regions[:, 0] * regions[:, 1])[:, None]
         scales = np.array([size[0] for size in sizes]) / box_widths
         for i, row in enumerate(rows):
-            hand, subject = _hand(row), row["subject"]
+            hand, subject = _hand(row), _to_keep(row)
             if hand is not None:
                 boxes = [around(hand, row["width"], row["height"], size) for size in sizes]
                 scales[i] = [size[0] / box.width for size, box in zip(sizes, boxes, strict=True)]
             elif subject is not None:
-                kept = np.minimum(1, box_widths[i] / max(1, subject["right"] - subject["left"]))
-                kept = kept * np.minimum(1, box_heights[i] / max(1, subject["bottom"] - subject["top"]))
+                kept = np.minimum(1, box_widths[i] / subject.width)
+                kept = kept * np.minimum(1, box_heights[i] / subject.height)
                 costs[i] += _SUBJECT_CUT * (1 - kept)
         return cls(costs, scales, regions[:, 0] / regions[:, 1])
 
@@ -223,6 +225,15 @@ def _hand(row: Row) -> Box | None:
     return None if wanted is None else box_within(wanted, row["width"], row["height"])
 
 
+def _subject(row: Row) -> Box | None:
+    return None if row["subject"] is None else box_within(row["subject"], row["width"], row["height"])
+
+
+def _to_keep(row: Row) -> Box | None:
+    """The subject, where it is to be kept whole and not only leaned to."""
+    return None if row["subject_may_be_cut"] else _subject(row)
+
+
 def _region(row: Row) -> Size:
     """Size of what shall be seen: the box set by hand, else the whole picture."""
     hand = _hand(row)
@@ -238,10 +249,9 @@ def _set_aside(row: Row, bucket: Size, scale: float) -> None:
 
 
 def _fill(row: Row, bucket: Size, kohya: Size) -> None:
-    hand, subject = _hand(row), row["subject"]
+    hand, seen = _hand(row), _subject(row)
     whole = Box(0, 0, row["width"], row["height"])
     box = _box(row, bucket)
-    seen = None if subject is None else box_within(subject, row["width"], row["height"])
     row.update(
         bucket_width=bucket[0],
         bucket_height=bucket[1],
@@ -258,5 +268,4 @@ def _box(row: Row, bucket: Size) -> Box:
     hand = _hand(row)
     if hand is not None:
         return around(hand, width, height, bucket)
-    subject = None if row["subject"] is None else box_within(row["subject"], width, height)
-    return cut(width, height, bucket, (row["focus_x"], row["focus_y"]), subject)
+    return cut(width, height, bucket, (row["focus_x"], row["focus_y"]), _to_keep(row))

@@ -29,14 +29,15 @@ class Crop(Stage, frozen=True):
     """
 
     name: ClassVar[str] = "crop"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 6
     scope = "row"
     needs: ClassVar[pa.Schema] = pa.schema(
         [("pixels_key", pa.string()), ("width", pa.int32()), ("height", pa.int32())]
     )
     adds: ClassVar[pa.Schema] = pa.schema(
         [
-            ("subject", BOX),  # what must stay in the frame, null if nothing stands out
+            ("subject", BOX),  # null if nothing stands out, or nobody looked
+            ("subject_may_be_cut", pa.bool_()),  # the frame only leans to it
             ("head", BOX),  # of the largest face, else of a standing figure by proportion; null if none
             ("focus_x", pa.float32()),  # the point to keep near the middle, share of the width
             ("focus_y", pa.float32()),
@@ -45,7 +46,10 @@ class Crop(Stage, frozen=True):
 
     focus: Annotated[
         Literal["subject", "saliency", "center"],
-        Field(description="subject: keep it whole where the bucket allows; saliency: only lean towards it"),
+        Field(
+            description="subject: keep it whole where the bucket allows; saliency: only lean towards it; "
+            "center: do not look for it"
+        ),
     ] = "subject"
     faces: Annotated[
         bool,
@@ -75,7 +79,7 @@ class Crop(Stage, frozen=True):
 
         def find(row: Row) -> dict[str, Any]:
             if self.focus == "center":
-                return {"subject": None, "head": None, "focus_x": 0.5, "focus_y": 0.5}
+                return dict.fromkeys(self.adds.names) | {"focus_x": 0.5, "focus_y": 0.5}
             image = context.pixels.small(context.file(row), row["pixels_key"], _SHORT_SIDE)
             focus = find_focus(image, row["width"], row["height"])
             people = find_people(image) if find_people else People()
@@ -96,7 +100,8 @@ class Crop(Stage, frozen=True):
             head = head_of_figure(subject, *size)
         x, y = _point(focus, heads, bodies, size)
         return {
-            "subject": subject.as_dict() if subject is not None and self.focus == "subject" else None,
+            "subject": None if subject is None else subject.as_dict(),
+            "subject_may_be_cut": self.focus == "saliency",
             "head": None if head is None else head.as_dict(),
             "focus_x": x,
             "focus_y": y,

@@ -14,12 +14,14 @@ from typing import Annotated, Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
+from dataprep.captions import decode
 from dataprep.colour import Alpha
 from dataprep.digest import digest
+from dataprep.encodings import EncodingName, as_warning
 from dataprep.errors import RowError
 from dataprep.formats import IMAGE_SUFFIXES
 from dataprep.manifest import ACTIVE, BASE, QUARANTINED, conform
-from dataprep.pixels import Limits, PixelPolicy, probe
+from dataprep.pixels import Filter, Limits, PixelPolicy, probe
 from dataprep.scan_cache import Facts, ScanCache, read_facts
 from dataprep.stage import Context, Stage, TableFunction
 from dataprep.walk import Found, walk
@@ -59,6 +61,13 @@ class Scan(Stage, frozen=True):
             description="truncated pictures are used if this share of their rows is there; 0: never",
         ),
     ] = 0.0
+    filter: Annotated[
+        Filter,
+        Field(
+            description="how pictures are resized to their buckets. kohya: as sd-scripts does, and with "
+            "crop.focus center and bucket.plan kohya to exactly its pixels; nearest: for pixel art"
+        ),
+    ] = "lanczos"
     min_side: Annotated[
         int, Field(ge=1, le=4096, description="pictures with a shorter side are set aside, px")
     ] = 64
@@ -69,10 +78,13 @@ class Scan(Stage, frozen=True):
     max_megabytes: Annotated[float, Field(gt=0, le=65536, description="largest file that is read, MiB")] = (
         1024.0
     )
+    caption_encoding: Annotated[
+        EncodingName, Field(description="of caption files that are not UTF-8; default: told by their bytes")
+    ] = None
 
     def policy(self) -> PixelPolicy:
         """The part of the settings that decides about pixels."""
-        return PixelPolicy(alpha=self.alpha, salvage=self.salvage)
+        return PixelPolicy(alpha=self.alpha, salvage=self.salvage, filter=self.filter)
 
     def _limits(self) -> Limits:
         return Limits(self.max_side, self.max_megapixels * 1e6)
@@ -95,11 +107,13 @@ class Scan(Stage, frozen=True):
         skip = [context.out] + [folder for folder in (context.reg,) if folder is not None and role == "train"]
         started = time.time_ns()
         found = [item for item in walk(root, tuple(skip)) if item.name != PROJECT_FILE]
-        captions, found = _captions(found)
+        captions, found = _captions(found, self.caption_encoding)
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
             facts = list(pool.map(lambda item: self._facts(item, role, cache), found))
         for item, fact in zip(found, facts, strict=True):
             cache.put(role, item, fact, started)
+            if item.stat is not None and fact.sha256 is not None:
+                context.pixels.stamps.note(item.path, item.stat)
         _tell_salvaged([item.name for item, fact in zip(found, facts, strict=True) if not fact.whole])
         return [
             self._row(item, role, self._of_frame(item, fact, frame), captions, frame)
@@ -169,7 +183,9 @@ def _tell_salvaged(names: list[str]) -> None:
         )  # fmt: skip
 
 
-def _captions(found: Iterable[Found]) -> tuple[dict[str, str | None], list[Found]]:
+def _captions(
+    found: Iterable[Found], encoding: str | None = None
+) -> tuple[dict[str, str | None], list[Found]]:
     """Text beside each picture, by the picture's name, and what is left when the caption files are taken out.
 
     `a.png.txt` goes to a.png alone; `a.txt` and `a.caption` to every picture of the stem a.
@@ -188,7 +204,7 @@ def _captions(found: Iterable[Found]) -> tuple[dict[str, str | None], list[Found
         if PurePosixPath(item.name).suffix.lower() not in CAPTION_SUFFIXES or not owners or item.fault:
             rest.append(item)
             continue
-        text = _text(item.path)
+        text = _text(item.path, item.name, encoding)
         for owner in owners:
             if texts.get(owner) is None:
                 texts[owner] = text
@@ -203,18 +219,17 @@ def _preference(name: str, pictures: dict[str, list[str]]) -> tuple[bool, int, s
     return not own, rank, name
 
 
-def _text(path: Path) -> str | None:
-    """A caption file's text, stripped; None if it is empty or cannot be read."""
+def _text(path: Path, name: str, encoding: str | None) -> str | None:
+    """A caption file's text, stripped; None if it is empty, cannot be read, or its encoding is in doubt."""
     try:
         with path.open("rb") as file:
             data = file.read(_LONGEST_CAPTION_BYTES)
     except OSError:
         return None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = data.decode("utf-16", "replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("cp1252", "replace")
-    return text.replace("\x00", "").strip() or None
+    text = decode(data, encoding)
+    if text.doubtful:
+        _LOG.warning("%s", as_warning(name, data, text))
+        return None
+    if text.guessed:
+        _LOG.warning("%s is not UTF-8; it was read as %s, look whether that is right", name, text.encoding)
+    return text.text or None

@@ -142,3 +142,19 @@ def test_a_subject_that_cannot_be_kept_whole_is_recorded(context: Context) -> No
     assert row["subject_cut"] == pytest.approx(0.5)
     (row,) = bucketed(context, rows_of((500, 500), subject=subject | {"right": 300}))
     assert row["subject_cut"] == 0
+
+
+def test_a_subject_that_is_only_leaned_to_is_cut_and_that_is_recorded(context: Context) -> None:
+    subject = {"left": 0, "top": 0, "right": 400, "bottom": 500}
+    cells = {"subject": subject, "focus_x": 0.6}
+    square = {"max_side": 256, "min_side": 256}
+    (kept,) = bucketed(context, rows_of((1000, 500), **cells), **square)
+    (leaned,) = bucketed(context, rows_of((1000, 500), subject_may_be_cut=True, **cells), **square)
+    assert (kept["box"]["left"], kept["subject_cut"]) == (0, 0)
+    assert leaned["box"]["left"] == 350
+    assert leaned["subject_cut"] == pytest.approx(350 / 400)
+
+
+def test_of_a_picture_without_a_known_subject_nothing_is_claimed(context: Context) -> None:
+    (row,) = bucketed(context, rows_of((1000, 500)))
+    assert row["subject_cut"] is None
