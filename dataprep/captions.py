@@ -6,12 +6,14 @@ ends, byte order marks and stray commas are spelling, not meaning.
 
 from __future__ import annotations
 
-import codecs
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+from dataprep.encodings import Text as Text
+from dataprep.encodings import decode as decode
 
 SEPARATOR = ", "  # what is always written; kohya splits on the comma
 _SPLIT = re.compile(r"[,，、\n]")
@@ -19,83 +21,12 @@ _SPACES = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\([()\[\]])")
 _SENTENCE_END = re.compile(r"(?:\w['\")\]]*[.!?…]+['\")\]]*|[。！？]+[」』]?)$")
 _CJK_END = re.compile(r"[。！？]")
-_HIGH_RUN = re.compile(r"[\x80-\xff]+".encode("latin-1"))
 _LONG_PHRASE_WORDS = 6  # the longest tags in use have five or six words
 
 # Underscores in these are drawings, not spaces: the list that the WD taggers' author publishes with them.
 KAOMOJI = frozenset(
     "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_||".split()  # noqa: SIM905
 )
-
-
-@dataclass(frozen=True)
-class Text:
-    """A caption file's content as text: no byte order mark, LF, outer white space gone."""
-
-    text: str
-    encoding: str  # what it was read as
-    guessed: bool  # True: the bytes do not say their encoding; the text may be wrong
-
-
-def decode(data: bytes) -> Text:
-    """Text of a caption file's bytes. Never fails: the last resort is Windows-1252 with replacement."""
-    text, encoding, guessed = _decode(data)
-    text = text.replace("\ufeff", "").replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n")
-    return Text(text.strip(), encoding, guessed)
-
-
-def _decode(data: bytes) -> tuple[str, str, bool]:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace"), "utf-16", False
-    try:
-        if b"\x00" not in data:
-            return data.decode("utf-8"), "utf-8", False
-    except UnicodeDecodeError:
-        pass
-    for encoding in _candidates(data):
-        try:
-            return data.decode(encoding), encoding, True
-        except UnicodeDecodeError:
-            continue
-    return data.decode("cp1252", "replace"), "cp1252", True
-
-
-def _candidates(data: bytes) -> list[str]:
-    if b"\x00" in data:
-        # Text without a mark: most letters of tags are ASCII, so the zero bytes tell which half comes first.
-        return ["utf-16-le" if data[1::2].count(0) >= data[0::2].count(0) else "utf-16-be"]
-    runs = _HIGH_RUN.findall(data)
-    if all(len(run) == 1 for run in runs):  # accents stand alone between ASCII letters
-        return ["cp1252"]
-    scored = [(_fit(data, encoding), encoding) for encoding in ("cp932", "gb18030", "cp949", "big5")]
-    return [encoding for score, encoding in sorted(scored, reverse=True) if score > 0] + ["cp1252"]
-
-
-def _fit(data: bytes, encoding: str) -> float:
-    """How well an East Asian code page explains the bytes: share of characters in everyday use, 0..1."""
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        return 0.0
-    high = [character for character in text if ord(character) > 127]
-    return sum(_everyday(character, encoding) for character in high) / max(len(high), 1)
-
-
-def _everyday(character: str, encoding: str) -> float:
-    code = ord(character)
-    if 0x3041 <= code <= 0x30FF:  # kana: only Japanese uses many
-        return 1.0 if encoding == "cp932" else 0.4
-    if 0xAC00 <= code <= 0xD7A3:
-        # Hangul; the syllables that cp949 added to KS X 1001 are hardly ever written.
-        return 0.0 if encoding != "cp949" else 0.9 if min(character.encode(encoding)) >= 0xA1 else 0.1
-    if 0x4E00 <= code <= 0x9FFF:
-        first = character.encode(encoding)[0]
-        # Level-1 ideographs, the common ones, are coded first in each national standard.
-        common = {"gb18030": 0xB0 <= first <= 0xD7, "cp932": first <= 0x97, "big5": first <= 0xC6}.get(
-            encoding
-        )
-        return 0.8 if common else 0.2
-    return 0.5 if 0x3000 <= code <= 0x303F or 0xFF01 <= code <= 0xFF5E else 0.0
 
 
 @lru_cache(maxsize=2**17)

@@ -10,6 +10,7 @@ from dataprep.checks import captions, folder, pictures, tags
 from dataprep.checks.finding import Finding, Prepared
 from dataprep.errors import ConfigError, InputError
 from dataprep.export.kohya_reader import describe
+from dataprep.tags.trigger import held_against, trigger_facts
 
 __all__ = ["CHECKS", "CODES", "Finding", "as_text", "check", "seen", "waived"]
 
@@ -20,6 +21,7 @@ CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     captions.unwise_trigger,
     captions.empty,
     captions.too_long,
+    captions.undecided,
     captions.odd,
     captions.alike,
     captions.similar_tags,
@@ -60,13 +62,21 @@ def check(directory: Path, waive: frozenset[str] = frozenset()) -> list[Finding]
 
 
 def seen(directory: Path) -> str | None:
-    """What sd-scripts will see in a prepared folder, in a few lines; None where it sees no data set.
+    """What sd-scripts will see in a prepared folder, and what the trigger word was held against.
+
+    None where it sees no data set.
 
     Raises:
         InputError: not a prepared folder, or its manifest is damaged.
     """
-    view = Prepared.read(directory).view
-    return None if isinstance(view, InputError) else describe(view)
+    prepared = Prepared.read(directory)
+    if isinstance(prepared.view, InputError):
+        return None
+    return "\n".join([describe(prepared.view), *_rarity(prepared.lead.trigger)])
+
+
+def _rarity(trigger: str | None) -> list[str]:
+    return [] if trigger is None else [trigger_facts(trigger), f"  held against {held_against()}"]
 
 
 def as_text(findings: Sequence[Finding], told: str | None, left_out: Collection[str]) -> str:

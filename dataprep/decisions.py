@@ -14,13 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from dataprep.captions import tag_key, unique
 from dataprep.errors import InputError
 from dataprep.store import disk_faults
 
 JOURNAL = "decisions.jsonl"
+# Among removed tags: whatever the machine says, also what it has yet to say. A caption that a person left
+# without a tag stays so. Among added ones: what the machine says counts again, all of it.
+ANY = "*"
+_SIDES = ("left", "top", "right", "bottom")
 
 Who = Literal["file", "page", "command"]
 Event = dict[str, Any]  # one line, see `tags_changed` and its neighbours
@@ -43,7 +47,10 @@ class Hand:
         for tag in event.get("removed") or ():
             self.added.pop(tag_key(tag), None)
             self.removed[tag_key(tag)] = tag
-        for tag in event.get("added") or ():
+        added = [tag for tag in event.get("added") or () if tag != ANY]
+        if len(added) < len(event.get("added") or ()):
+            self.removed.clear()
+        for tag in added:
             self.removed.pop(tag_key(tag), None)
             self.added.setdefault(tag_key(tag), tag)
         if "order" in event:
@@ -118,7 +125,8 @@ def decision(image: Image, who: Who, **what: Any) -> Event:  # noqa: ANN401 - an
         what: any of added, removed, order (lists of tags), caption (text or None for the machine's),
             follows (the sha256 that the file had before: its decisions go over to `image`),
             state ("keep", "drop", None), box (left, top, right, bottom in px, or None), and for the record
-            file, old and new (the caption's texts), base (names the writing that was edited).
+            file, old and new (the caption's texts), base (names the writing that was edited), silent (those
+            of `removed` that were not in the caption, but would take the place of those that were).
     """
     event: Event = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "who": who, "image": image[0]}
     if image[1]:
@@ -135,7 +143,7 @@ def read_journal(out: Path) -> Journal:
     """All decisions. A line that a killed program left half written is reported, not counted.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or a whole line says what cannot be.
     """
     path = journal_file(out)
     try:
@@ -152,8 +160,11 @@ def read_journal(out: Path) -> Journal:
         event = _event(line)
         if event is None:
             damaged.append(number)
-        else:
-            events.append(event)
+            continue
+        try:
+            events.append(_checked(event))
+        except ValueError as error:
+            raise InputError(f"{path}: line {number}: {error}; mend or delete this line") from error
     return Journal(tuple(events), tuple(damaged))
 
 
@@ -163,6 +174,48 @@ def _event(line: bytes) -> Event | None:
     except ValueError:  # also UnicodeDecodeError
         return None
     return event if isinstance(event, dict) and ("image" in event or "undo" in event) else None
+
+
+def _checked(event: Event) -> Event:
+    """The event as `Hand.apply` takes it: people and programs write lines too. Raises ValueError."""
+    for name in ("added", "removed", "order"):
+        tags = event.get(name)
+        if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+            raise ValueError(f'{name}: wanted a list of tags, such as ["hat"], not {json.dumps(tags)}')
+    if event.get("state") not in (None, "keep", "drop"):
+        raise ValueError(f'state: wanted "keep", "drop" or null, not {json.dumps(event["state"])}')
+    if not isinstance(event.get("caption"), str | None):
+        raise ValueError(f"caption: wanted a text or null, not {json.dumps(event['caption'])}")
+    if "undo" in event and not (isinstance(event["undo"], int) and event["undo"] >= 0):
+        raise ValueError(f"undo: wanted a number of decisions, not {json.dumps(event['undo'])}")
+    return event if event.get("box") is None else event | {"box": _box(event["box"])}
+
+
+def _box(value: object) -> dict[str, int]:
+    """A box as left, top, right, bottom; a list has them in this order. Raises ValueError."""
+    sides = (
+        value
+        if isinstance(value, dict)
+        else dict(zip(_SIDES, value, strict=False))
+        if _is_list(value)
+        else {}
+    )
+    whole = {name: int(side) for name, side in sides.items() if name in _SIDES and _is_whole(side)}
+    if len(whole) != len(sides) or set(whole) != set(_SIDES):
+        raise ValueError(
+            f"box: wanted [left, top, right, bottom] in px, whole numbers, not {json.dumps(value)}"
+        )
+    if not (0 <= whole["left"] < whole["right"] and 0 <= whole["top"] < whole["bottom"]):
+        raise ValueError(f"box: wanted 0 <= left < right and 0 <= top < bottom, not {json.dumps(value)}")
+    return {name: whole[name] for name in _SIDES}
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and len(value) == len(_SIDES)
+
+
+def _is_whole(side: object) -> TypeGuard[int | float]:
+    return isinstance(side, int | float) and not isinstance(side, bool) and float(side).is_integer()
 
 
 def append(out: Path, events: Iterable[Event]) -> None:

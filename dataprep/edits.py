@@ -7,8 +7,8 @@ folder that is gone as a whole is an accident, not a decision, and is written ag
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,12 +16,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from dataprep.captions import Lead as Lead
-from dataprep.captions import Text, decode, is_prose, same_prose
+from dataprep.captions import Text, decode, is_prose, same_prose, tag_key
 from dataprep.decisions import (
+    ANY,
     JOURNAL,
     Event,
     Hand,
@@ -34,9 +32,10 @@ from dataprep.decisions import (
     read_journal,
 )
 from dataprep.digest import digest, file_sha256
-from dataprep.errors import InputError
+from dataprep.encodings import as_warning
 from dataprep.export.receipt import read_pending, read_receipt
-from dataprep.merge import Edit, difference, either
+from dataprep.merge import Edit, difference, either, with_removed
+from dataprep.tags.assemble import without_trigger
 from dataprep.taken import is_unfinished, read_taken
 
 Entry = dict[str, Any]  # a row of the receipt
@@ -48,6 +47,7 @@ class Found:
 
     file: str  # relative to OUT, as written
     kind: str  # tags | prose | emptied | deleted | picture-deleted | spelling | lost | moved | renamed
+    # | unreadable: in an encoding that its bytes leave open
     sha256: str | None  # of the bytes found, None: no file
     event: Event | None = None  # the decision, None: it means nothing, or it is in the journal already
     note: str | None = None  # for people: what was noticed and what to do
@@ -60,6 +60,7 @@ def find_edits(
     hands: Mapping[Image, Hand],
     journal: Journal,
     rewritten: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> list[Found]:
     """Compare every caption and picture that the receipt lists with what is there now.
 
@@ -69,10 +70,11 @@ def find_edits(
         hands: the decisions known so far, those that came with the raw pictures included.
         journal: of the folder; an edit that is in it already gives no second event.
         rewritten: sha256 of raw files when their pictures were prepared -> of the same files now.
+        encoding: of captions that are not UTF-8, where the user says it.
     Raises:
         InputError: the receipt cannot be read.
     """
-    return list(_Search(out, lead, hands, journal, rewritten or {}).found())
+    return [*_Search(out, lead, hands, journal, rewritten or {}, encoding).found()]
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def plan(
     lead: Lead,
     start: Mapping[Image, Hand] | None = None,
     rewritten: Iterable[tuple[str, str, str]] = (),
+    encoding: str | None = None,
 ) -> Plan:
     """Find edits and add up all decisions. Writes nothing.
 
@@ -110,6 +113,7 @@ def plan(
         lead: what training captions start with.
         start: what came with the raw pictures.
         rewritten: path, old sha256 and new sha256 of raw files whose bytes changed.
+        encoding: of captions that are not UTF-8, where the user says it.
     Raises:
         InputError: the receipt or the journal cannot be read.
     """
@@ -122,33 +126,10 @@ def plan(
     ]
     now = {old: new for _, old, new in reversed(list(rewritten))}
     known += followed
-    found = find_edits(out, lead, fold(known, start), journal, now)
+    found = find_edits(out, lead, fold(known, start), journal, now, encoding)
     edits = [item.event for item in found if item.event is not None]
     lines = len(journal.events) + len(followed) + len(edits)
     return Plan(tuple(found), fold([*known, *edits], start), lines, journal.damaged, tuple(followed))
-
-
-def last_run(manifest: Path) -> tuple[Lead, dict[Image, Hand]]:
-    """What captions of the last run start with, and the whole captions it was given, from its manifest.
-
-    Raises:
-        InputError: the manifest cannot be read.
-    """
-    try:
-        table = pq.read_table(manifest)
-        about = json.loads((table.schema.metadata or {}).get(b"dataprep", b"{}"))
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
-        raise InputError(
-            f"{manifest}: damaged or not a dataprep manifest; run `dataprep run` again"
-        ) from error
-    names = ["sha256", "view", "hand_caption"]
-    rows = table.select(names).to_pylist() if set(names) <= set(table.schema.names) else []
-    whole = {
-        (row["sha256"], row["view"] or ""): Hand(caption=row["hand_caption"])
-        for row in rows
-        if row["hand_caption"] is not None
-    }
-    return Lead(about.get("trigger"), about.get("class_word")), whole
 
 
 def contents(found: Iterable[Found]) -> dict[str, str]:
@@ -164,8 +145,10 @@ class _Search:
         hands: Mapping[Image, Hand],
         journal: Journal,
         rewritten: Mapping[str, str],
+        encoding: str | None = None,
     ) -> None:
         self.out, self.lead, self.hands, self.rewritten = out, lead, hands, rewritten
+        self.encoding = encoding
         self.last = self._last_in_file(journal.effective())
         self.last_ever = self._last_in_file(journal.events)  # with those that were undone
         self.unfinished = is_unfinished(out)
@@ -241,6 +224,8 @@ class _Search:
             f"to the folder that the settings name (repeats, class word); delete {there} after this run"
         )
         found = self._read(entry, path) if entry["kind"] == "caption" else None
+        if found is not None and found.kind == "unreadable":
+            note = f"{found.note}; do not delete {there} before"
         return Found(entry["file"], "moved", None, found.event if found else None, note)
 
     @cached_property
@@ -266,9 +251,7 @@ class _Search:
             note = f"{name} was renamed to {now} by hand: the picture stays in training, under its old name"
             return Found(name, "renamed", None, note=note, at=now)
         found = self._read(entry, self.out / now) if there else self._caption_gone(entry)
-        if found is None:
-            return Found(name, "renamed", None, at=now)
-        return replace(found, at=now if there else None)
+        return replace(found or Found(name, "renamed", None), at=now if there or found is None else None)
 
     def _picture_gone(self, entry: Entry) -> Found:
         name = entry["file"]
@@ -279,7 +262,7 @@ class _Search:
         return Found(name, "picture-deleted", None, event, note)
 
     def _caption_gone(self, entry: Entry) -> Found:
-        return self._judged(entry, Text("", "utf-8", False), None, "deleted")
+        return self._judged(entry, Text("", "utf-8"), None, "deleted")
 
     def _without_entry(self, dropped: set[str]) -> Iterator[tuple[str, Entry]]:
         """Caption files that may have been put beside pictures that were written without one."""
@@ -293,8 +276,17 @@ class _Search:
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 == entry["sha256"]:
             return None
-        text = decode(data)
-        return self._judged(entry, text, sha256, "" if text.text else "emptied")
+        bases = self._bases(entry, sha256)
+        known = {tag_key(tag) for base in bases for tag in self.lead.tags(base, entry["role"])}
+        text = decode(data, self.encoding, known)
+        if text.doubtful:
+            # No sha256: nobody has read it, so nobody may replace it.
+            return Found(entry["file"], "unreadable", None, note=as_warning(entry["file"], data, text))
+        found = self._judged(entry, text, sha256, "" if text.text else "emptied")
+        if not text.guessed or found.event is None:
+            return found
+        # Should the guess be wrong, here is what was there.
+        return replace(found, event={**found.event, "bytes": b64encode(data).decode()})
 
     def _image(self, entry: Entry) -> Image:
         """Which image view a file is of, by the sha256 that the raw file has now."""
@@ -349,25 +341,39 @@ class _Search:
         hand, role = self._hand(entry), entry["role"]
         tags = [self.lead.tags(base, role) for base in bases]
         if hand.caption is None and not is_prose(text, [tag for each in tags for tag in each]):
-            file = self.lead.tags(text, role)
+            file = tuple(self._own(tag) for tag in self.lead.tags(text, role))
             edit = either(*(difference(base, file) for base in tags))
-            what = {"added": edit.added, "removed": edit.removed, "order": edit.order}
+            order = tuple(tag for tag in edit.order or () if tag != ANY)
+            silent = with_removed(edit, tags, file)
+            what = {"added": edit.added, "removed": edit.removed + silent, "order": order, "silent": silent}
             return {name: list(value) for name, value in what.items() if value}, edit
         new = self.lead.prose(text, role)
+        if new.strip() == ANY:  # no caption of anybody's: the machine's again
+            return {"caption": None, "added": [ANY]}, Edit()
         same = any(same_prose(self.lead.prose(base, role), new) for base in bases)
         if self._is_leftover(entry["file"]):  # of before the caption became a sentence elsewhere
             file = self.lead.tags(text, role)
             same = same or any(not difference(base, file) for base in tags)
         return ({} if same else {"caption": new}), Edit()
 
+    def _own(self, tag: str) -> str:
+        """A tag without the trigger word, which stands once, in front."""
+        return without_trigger(tag, self.lead.trigger, None) if self.lead.trigger else tag
+
     def _note(self, entry: Entry, text: Text, kind: str, edit: Edit, *, prose: bool) -> str | None:
         name = entry["file"]
         if kind:
-            return f"{name} was {kind}: its tags count as removed by hand (`dataprep undo` brings them back)"
+            return (
+                f"{name} was {kind}: its tags count as removed by hand, and no other machine's tag comes in "
+                f"(`dataprep undo` brings them back, and so does a caption that is `{ANY}`)"
+            )
         if text.guessed:
             return f"{name} is not UTF-8; it was read as {text.encoding}, look whether that is right"
         if entry["role"] == "train" and not prose and not self.lead.in_front_of(text.text):
             return f"{name}: the trigger word {self.lead.trigger!r} was not first; it is put back"
+        if changed := [tag for tag in self.lead.tags(text.text, entry["role"]) if self._own(tag) != tag]:
+            told = ", ".join(f"{tag!r} is taken as {self._own(tag)!r}" for tag in changed)
+            return f"{name}: {told}: the trigger word stands once, in front" if not prose else None
         if edit.repaired:
             return f"{name}: an editor broke {', '.join(edit.repaired)} on saving; mended"
         return None
@@ -385,8 +391,7 @@ def caption_beside(picture: str) -> str:
 
 def _place(name: str) -> tuple[str, str]:
     """What stays of a file's path when its subset folder is renamed: img or reg, and the file's name."""
-    pure = PurePosixPath(name)
-    return pure.parts[0], pure.name
+    return PurePosixPath(name).parts[0], PurePosixPath(name).name
 
 
 def _folder(name: str) -> str:

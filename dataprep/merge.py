@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataprep.captions import tag_key, unique
+from dataprep.decisions import ANY
+from dataprep.tags.implications import implied
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,23 @@ def difference(base: Sequence[str], file: Sequence[str]) -> Edit:
     # The place of an added tag was chosen too, and the machine may know another for it.
     order = tuple(before.get(key, tag) for key, tag in after.items()) if moved or added else None
     return Edit(added, removed, order, repaired)
+
+
+def with_removed(edit: Edit, bases: Iterable[Sequence[str]], file: Sequence[str]) -> tuple[str, ...]:
+    """What goes with the tags that were removed, for no other tag shall take their place.
+
+    `long hair`, not written beside `very long hair`, does not come in when that is removed; and a caption
+    that was left without a tag stays without one (`ANY`).
+
+    Args:
+        edit: as found.
+        bases: tags of the texts that it may have started from.
+        file: tags as found.
+    """
+    if edit.removed and not file:
+        return (ANY,)
+    seen = {tag_key(tag) for tags in [file, *bases] for tag in tags}
+    return tuple({general: None for tag in edit.removed for general in sorted(implied(tag) - seen)})
 
 
 def either(first: Edit, *others: Edit) -> Edit:

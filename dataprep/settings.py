@@ -11,17 +11,18 @@ The project's own settings stand at the top of the file, each stage's in a table
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dataprep.classes import GENERATE
+from dataprep.encodings import EncodingName
 from dataprep.errors import ConfigError
 from dataprep.stage import Stage
+from dataprep.toml import read_toml, value_of
 
 PROJECT_FILE = "dataprep.toml"
 M = TypeVar("M", bound=BaseModel)
@@ -64,9 +65,26 @@ class Project(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True)
             ge=64, le=4096, multiple_of=8, description="px; training area is its square; default: the model's"
         ),
     ] = None
+    caption_encoding: Annotated[
+        EncodingName,
+        Field(
+            description="encoding of caption files that are not UTF-8, such as cp1251 or shift_jis; default: "
+            "told by their bytes, and a file that they leave in doubt does not count"
+        ),
+    ] = None
     waive: Annotated[
         tuple[str, ...], Field(description="findings that `dataprep check` shall leave out, by their codes")
     ] = ()
+
+    @field_validator("purpose", mode="before")
+    @classmethod
+    def _which_concept(cls, purpose: object) -> object:
+        if purpose == "concept":
+            raise ValueError(
+                "a concept is one of three here, by what the trigger word may absorb: outfit (clothes, "
+                "accessories), pose (poses, expressions) or object (any other thing)"
+            )
+        return purpose
 
 
 @dataclass(frozen=True)
@@ -112,7 +130,7 @@ def load_settings(
     path = config or raw / PROJECT_FILE
     document: dict[str, Any] = {}
     if config is not None or path.is_file():
-        document = _read_toml(path)
+        document = read_toml(path)
     origin = str(path) if document else "settings"
     names = {stage.name: stage for stage in stages}
     sections = {key: dict(value) for key, value in document.items() if isinstance(value, dict)}
@@ -154,18 +172,28 @@ def build_stages(
         values = {key: value for key, value in shared.items() if key in stage.model_fields}
         values |= settings.sections.get(stage.name, {})
         built.append(_validate(stage, values, settings.origin, settings.told, f"{stage.name}."))
+    _agree({stage.name: stage for stage in built}, settings)
     return tuple(built)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8; save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+# A threshold, and the floor under which no score is kept that it could be held against.
+_FLOORS = (
+    ("prune", "general_threshold", "tag"),
+    ("prune", "character_threshold", "tag"),
+    ("prune", "clip_threshold", "clip"),
+)
+
+
+def _agree(stages: Mapping[str, Stage], settings: Settings) -> None:
+    """Raise ConfigError where one stage's setting leaves another's without effect."""
+    for stage, name, other in _FLOORS:
+        threshold, floor = getattr(stages.get(stage), name, None), getattr(stages.get(other), "floor", None)
+        if threshold is not None and floor is not None and threshold < floor:
+            where = settings.told.get(f"{stage}.{name}", settings.origin)
+            raise ConfigError(
+                f"{where}: {stage}.{name}: {threshold:g} is below {other}.floor ({floor:g}), under which no "
+                f"score is kept; set {other}.floor = {threshold:g} too"
+            )
 
 
 def _override(text: str) -> tuple[list[str], Any]:
@@ -174,11 +202,7 @@ def _override(text: str) -> tuple[list[str], Any]:
     parts = [part.strip() for part in name.split(".", 2)]
     if not sign or not all(parts):
         raise ConfigError(f"--set {text}: wanted stage.setting=value, such as dedup.max_distance=6")
-    try:
-        value = tomllib.loads(f"value = {raw.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw.strip()  # a bare word is a string
-    return parts, value
+    return parts, value_of(raw)
 
 
 def _put(project: dict[str, Any], sections: dict[str, dict[str, Any]], name: list[str], value: Any) -> None:  # noqa: ANN401 - any TOML value

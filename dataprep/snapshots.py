@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataprep.decisions import append, read_journal
-from dataprep.edits import Found, contents, last_run, plan
+from dataprep.decisions import ANY, append, read_journal
+from dataprep.edits import Found, Plan, contents, plan
 from dataprep.errors import InputError
 from dataprep.export.receipt import journal, read_receipt, receipt_file, to_table, write_receipt
 from dataprep.folders import STATE_FOLDER, check_prepared, locked
+from dataprep.last_run import last_run
 from dataprep.store import disk_faults, write_bytes, write_table
 from dataprep.taken import Taken, is_unfinished, note_taken, read_taken
 
@@ -108,8 +109,13 @@ def edited_files(out: Path) -> list[Found]:
     Raises:
         InputError: not a prepared folder, or its receipt cannot be read.
     """
-    lead, start = last_run(check_prepared(out))
-    return [found for found in plan(out, lead, start).found if found.kind != "spelling"]
+    return [found for found in _planned(out).found if found.kind != "spelling"]
+
+
+def _planned(out: Path) -> Plan:
+    """What the next run would take over from people, looking at the raw files as they are now."""
+    last = last_run(check_prepared(out))
+    return plan(out, last.lead, last.whole, last.rewritten, last.encoding)
 
 
 def edits_text(out: Path) -> list[str]:
@@ -120,16 +126,27 @@ def edits_text(out: Path) -> list[str]:
     """
     if not (out / "manifest.parquet").is_file():
         return []
-    return [f"{found.file}: {_what(found)}" for found in edited_files(out)]
+    planned = _planned(out)
+    lines = [f"{found.file}: {_what(found)}" for found in planned.found if found.kind != "spelling"]
+    return lines + [
+        f"{event['file']}: the raw file has new bytes since the last run; what was decided by hand goes over"
+        for event in planned.followed
+    ]
 
 
 def _what(found: Found) -> str:
+    if found.kind == "unreadable":
+        return found.note or found.kind
     event = found.event or {}
     told = [
-        f"{sign}{tag}" for name, sign in (("added", "+"), ("removed", "-")) for tag in event.get(name, ())
+        f"{sign}{tag}"
+        for name, sign in (("added", "+"), ("removed", "-"))
+        for tag in event.get(name, ())
+        if tag != ANY and tag not in event.get("silent", ())
     ]
+    told += ["the machine's tags come back"] if ANY in event.get("added", ()) else []
     told += ["order"] if "order" in event and not told else []
-    if "caption" in event:
+    if event.get("caption") is not None:
         told.append("the whole caption stays as it is from now on")
     more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
     return f"{found.kind}{': ' if told else ''}{', '.join(told[:_TOLD])}{more}"
@@ -147,11 +164,11 @@ def undo(out: Path, to: str | None = None) -> str:
         InputError: not a prepared folder, another program works in it, or there is no such run.
         DiskError: the disk is full, read-only or failing; the next `undo` or run finishes the work.
     """
-    lead, start = last_run(check_prepared(out))
+    check_prepared(out)
     with locked(out):
         finish_undo(out)
         now = record(out)
-        planned = plan(out, lead, start)
+        planned = _planned(out)
         taken = read_taken(out).decisions
         changed = bool(planned.events) or len(read_journal(out).events) > taken
         target = _target(snapshots(out), now, to, changed=changed)

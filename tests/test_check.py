@@ -386,6 +386,8 @@ def test_models_are_spoken_of(prepared: Callable[..., Path], good: list[Row]) ->
     assert "tagger" in found[0].title
     assert "vae /home/me/vae" in found[1].title
     assert "clip" not in found[1].title
+    unused = {"base": {"name": "sd15", "used": False}}
+    assert codes(check(prepared(good, models=unused))) == ["model-licences"]
 
 
 def test_every_check_says_what_it_looks_for() -> None:
@@ -444,6 +446,8 @@ def test_a_prepared_picture_changed_by_hand_is_serious_before_the_next_run(
 
 def test_what_sd_scripts_will_see_is_told(prepared: Callable[..., Path], good: list[Row]) -> None:
     directory = prepared(good)
-    assert "sd-scripts will see: 16 training pictures" in (seen(directory) or "")
+    told = seen(directory) or ""
+    assert "sd-scripts will see: 16 training pictures" in told
+    assert "held against CLIP's tokens" in told
     (directory / "dataset.toml").unlink()
     assert seen(directory) is None

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataprep.decisions import Hand, Journal, append, decision, fold, journal_file, read_journal
+from dataprep.errors import InputError
 
 IMAGE = ("ab" * 32, "")
 
@@ -106,3 +107,41 @@ def test_undo_takes_back_decisions_but_not_that_a_file_has_new_bytes() -> None:
         {"undo": 1},
     )
     assert list(Journal(events).hands()["new", ""].added) == ["hat"]
+
+
+def line(tmp_path: Path, **what: object) -> None:
+    text = json.dumps({"image": IMAGE[0], **what})
+    journal_file(tmp_path).write_text(f"{text}\n", encoding="utf-8")
+
+
+def test_a_box_may_be_a_list_in_the_documented_order(tmp_path: Path) -> None:
+    line(tmp_path, box=[1, 2.0, 30, 40])
+    (event,) = read_journal(tmp_path).events
+    assert event["box"] == {"left": 1, "top": 2, "right": 30, "bottom": 40}
+    assert fold([event])[IMAGE].box == event["box"]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"box": [1, 2, 3]}, "box: wanted .left, top, right, bottom. in px"),
+        ({"box": [30, 2, 3, 40]}, "box: wanted 0 <= left < right"),
+        ({"box": [0, 0, 1.5, 2]}, "whole numbers"),
+        ({"box": [0, 0, float("inf"), 2]}, "whole numbers"),
+        ({"box": {"left": 0, "top": 0, "right": 9}}, "box: wanted"),
+        ({"box": {"left": 0, "top": 0, "width": 9, "height": 9}}, "box: wanted"),
+        ({"box": "0,0,9,9"}, "box: wanted"),
+        ({"added": "hat"}, "added: wanted a list of tags"),
+        ({"removed": [1]}, "removed: wanted a list of tags"),
+        ({"order": {"hat": 1}}, "order: wanted a list of tags"),
+        ({"state": "dropped"}, 'state: wanted "keep", "drop" or null'),
+        ({"caption": ["A girl."]}, "caption: wanted a text"),
+        ({"undo": "all"}, "undo: wanted a number"),
+    ],
+)
+def test_a_whole_line_that_says_what_cannot_be_is_named_with_its_file(
+    tmp_path: Path, what: dict[str, object], said: str
+) -> None:
+    line(tmp_path, **what)
+    with pytest.raises(InputError, match=f"decisions.jsonl: line 1: .*{said}"):
+        read_journal(tmp_path)

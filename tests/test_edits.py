@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dataprep.decisions import Hand, append, read_journal
+from dataprep.decisions import Hand, append, decision, fold, read_journal
 from dataprep.edits import Found, Lead, contents, find_edits, plan
 from dataprep.export.receipt import journal, read_receipt, to_table, write_receipt
 from dataprep.export.sync import Wanted, sync
+from dataprep.merge import difference, with_removed
 from dataprep.taken import Taken, note_taken, read_taken
 
 LEAD = Lead("sks", "girl")
@@ -192,9 +194,55 @@ def test_an_emptied_and_a_deleted_caption_have_lost_all_their_tags(out: Path) ->
     assert (first.kind, second.kind) == ("emptied", "deleted")
     assert first.event is not None
     assert second.event is not None
-    assert first.event["removed"] == ["1girl", "kaga (azur lane)", "blush"]
-    assert second.event["removed"] == ["1girl", "^_^", "smile"]
+    assert first.event["removed"] == ["1girl", "kaga (azur lane)", "blush", "*"]
+    assert second.event["removed"] == ["1girl", "^_^", "smile", "*"]
+    assert first.event["silent"] == second.event["silent"] == ["*"]
     assert "undo" in (first.note or "")
+
+
+def test_what_a_removed_tag_had_hidden_is_removed_with_it_but_not_what_stands_in_the_caption() -> None:
+    base, file = ("very long hair", "red dress", "hat"), ("hat", "long hair")
+    assert with_removed(difference(base, file), [base], file) == ("hair", "dress")
+    assert with_removed(difference(base, ()), [base], ()) == ("*",)
+
+
+def test_a_tag_that_holds_the_trigger_word_is_taken_without_it_and_that_is_said(out: Path) -> None:
+    caption(out, "a").write_text("sks girl, 1girl, sks dress, kaga (azur lane), blush", encoding="utf-8")
+    (found,) = look(out)
+    assert found.event is not None
+    assert found.event["added"] == ["dress"]
+    assert "'sks dress' is taken as 'dress': the trigger word stands once" in (found.note or "")
+
+
+def test_a_file_whose_encoding_is_in_doubt_is_neither_read_nor_given_up_for_replacement(out: Path) -> None:
+    data = "sks girl, 1girl, 眼鏡".encode("euc_jp")
+    caption(out, "a").write_bytes(data)
+    (found,) = look(out)
+    assert (found.kind, found.event, contents([found])) == ("unreadable", None, {})
+    assert "caption_encoding" in (found.note or "")
+    (found,) = find_edits(out, LEAD, {}, read_journal(out), encoding="euc_jp")
+    assert found.event is not None
+    assert found.event["added"] == ["眼鏡"]
+    assert contents([found]) != {}
+
+
+def test_a_guessed_text_is_journalled_with_its_bytes(out: Path) -> None:
+    data = "sks girl, 1girl, шляпа".encode("cp1251")
+    caption(out, "a").write_bytes(data)
+    (found,) = look(out)
+    assert found.event is not None
+    assert found.event["added"] == ["шляпа"]
+    assert base64.b64decode(found.event["bytes"]) == data
+
+
+def test_a_star_in_a_caption_brings_the_machines_tags_back() -> None:
+    image = ("a", "")
+    events = [
+        decision(image, "file", removed=["hat", "*"]),
+        decision(image, "file", added=["*", "scarf"]),
+    ]
+    (hand,) = fold(events).values()
+    assert (hand.removed, hand.added) == ({}, {"scarf": "scarf"})
 
 
 def test_a_deleted_picture_is_dropped_and_its_caption_is_no_edit(out: Path) -> None:

@@ -13,6 +13,10 @@ from dataprep.errors import ConfigError
 from dataprep.settings import build_stages, load_settings
 from dataprep.stage import Stage
 from dataprep.stages.clip import Clip
+from dataprep.stages.curate import Curate
+from dataprep.stages.prune import Prune
+from dataprep.stages.scan import Scan
+from dataprep.stages.tag import Tag
 
 
 class Sift(Stage):
@@ -144,3 +148,31 @@ def test_a_vocabulary_is_looked_for_beside_the_file_that_names_it(tmp_path: Path
     assert told.sections["clip"]["vocabulary"] == "mine.txt"
     write(tmp_path, '[clip]\nvocabulary = "tagger"\n')
     assert load_settings(tmp_path, None, {}, (), (Clip,)).sections["clip"]["vocabulary"] == "tagger"
+
+
+@pytest.mark.parametrize(
+    "text", ["prune.general_threshold=0.02", "prune.character_threshold=0.02", "prune.clip_threshold=0.3"]
+)
+def test_a_threshold_below_the_floor_of_what_is_kept_stops_before_work(tmp_path: Path, text: str) -> None:
+    stages = (Tag, Clip, Prune)
+    name, _, value = text.partition("=")
+    floor = "clip" if "clip" in name else "tag"
+    with pytest.raises(
+        ConfigError, match=rf"--set: {name}: .* is below {floor}.floor .* set {floor}.floor = {value}"
+    ):
+        build_stages(load_settings(tmp_path, None, {}, [text], stages), stages, {})
+    both = load_settings(tmp_path, None, {}, [text, f"{floor}.floor={value}"], stages)
+    assert len(build_stages(both, stages, {})) == 3
+
+
+def test_a_concept_is_told_to_be_an_outfit_a_pose_or_an_object(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--purpose: .*outfit .*, pose .* or object"):
+        load_settings(tmp_path, None, {"purpose": "concept"}, (), STAGES)
+
+
+def test_the_encoding_of_captions_is_one_setting_for_all_who_read_them(tmp_path: Path) -> None:
+    stages = (Scan, Curate)
+    built = build_stages(load_settings(tmp_path, None, {}, ["caption_encoding=cp1251"], stages), stages, {})
+    assert [stage.model_dump()["caption_encoding"] for stage in built] == ["cp1251", "cp1251"]
+    with pytest.raises(ConfigError, match="'klingon' is no encoding"):
+        load_settings(tmp_path, None, {}, ["caption_encoding=klingon"], stages)

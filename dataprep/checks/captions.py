@@ -11,7 +11,7 @@ import numpy as np
 from dataprep.captions import tag_key, tags_of
 from dataprep.checks.finding import Finding, Prepared, Row, listed, name, names, plural
 from dataprep.tags.tokens import caption_tokens, token_count
-from dataprep.tags.trigger import trigger_report
+from dataprep.tags.trigger import held_against, trigger_report
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 CODES = frozenset(
@@ -25,6 +25,7 @@ CODES = frozenset(
         "only-the-trigger",
         "too-many-tokens",
         "odd-caption",
+        "unknown-encoding",
         "captions-alike",
         "similar-tags",
     }
@@ -51,13 +52,14 @@ def trigger_word(prepared: Prepared) -> Iterator[Finding]:
                 "no-trigger",
                 "warning",
                 f"there is no trigger word, and the purpose is {prepared.purpose}",
-                (),
+                names(prepared.train),
                 "without a word of its own the subject binds to ordinary words, which then always draw it",
                 "run again with --trigger WORD",
             )
         return
     word = re.compile(rf"(?<!\w){re.escape(tag_key(trigger))}(?!\w)")
-    uses = [(row, len(word.findall(tag_key(prepared.caption(row))))) for row in prepared.train]
+    readable = prepared.readable(prepared.train)
+    uses = [(row, len(word.findall(tag_key(prepared.caption(row))))) for row in readable]
     missing = [row for row, count in uses if count == 0]
     if missing:
         yield Finding(
@@ -105,15 +107,16 @@ def unwise_trigger(prepared: Prepared) -> Iterator[Finding]:
             "trigger-unwise",
             "warning",
             found[0],
-            (),
-            "; ".join(found[1:-1]) or "what models know by this word mixes with the subject",
+            names(prepared.train),
+            f"{'; '.join(found[1:-1]) or 'what models know by this word mixes with the subject'} "
+            f"(held against {held_against()})",
             f"run again with another --trigger; {found[-1]}",
         )
 
 
 def empty(prepared: Prepared) -> Iterator[Finding]:
     """Captions that say nothing, or nothing but the trigger word."""
-    silent = [row for row in prepared.train if not prepared.caption(row)]
+    silent = [row for row in prepared.readable(prepared.train) if not prepared.caption(row)]
     if silent:
         yield Finding(
             "empty-caption",
@@ -175,6 +178,21 @@ def _tokens(prepared: Prepared, row: Row) -> int:
     known = row.get("caption_tokens")
     text = prepared.caption(row)
     return int(known) if known is not None and text == row.get("caption") else caption_tokens(text)
+
+
+def undecided(prepared: Prepared) -> Iterator[Finding]:
+    """Caption files that are not UTF-8 and whose bytes do not say what they are."""
+    rows = [row for row in prepared.train + prepared.reg if row.get("caption_file") in prepared.unreadable]
+    if rows:
+        yield Finding(
+            "unknown-encoding",
+            "serious",
+            f"{plural(len(rows), 'caption')} in an encoding that cannot be told: "
+            f"{prepared.unreadable[rows[0]['caption_file']]}",
+            names(rows),
+            "a wrong guess would train nonsense and lose what you wrote; so nothing is read or replaced",
+            "save these files as UTF-8, or name their encoding in dataprep.toml (caption_encoding)",
+        )
 
 
 def odd(prepared: Prepared) -> Iterator[Finding]:

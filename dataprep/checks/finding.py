@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dataprep.captions import tag_key
 from dataprep.edits import Found, Lead
 from dataprep.errors import InputError
+from dataprep.export.difference import Difference
 from dataprep.export.kohya_reader import KohyaView, differences, read_folder
 from dataprep.folders import check_prepared
 from dataprep.manifest import ACTIVE, QUARANTINED
@@ -130,14 +131,27 @@ class Prepared:
             return error
 
     @cached_property
-    def differences(self) -> list[str]:
+    def differences(self) -> list[Difference]:
         """What sd-scripts would train otherwise than the manifest says."""
         return [] if isinstance(self.view, InputError) else differences(self.view, self.table)
 
     @cached_property
     def edits(self) -> list[Found]:
-        """What people changed since the last run."""
+        """What people changed since the last run, and the next one takes over."""
+        return [found for found in self._found if found.kind != "unreadable"]
+
+    @cached_property
+    def unreadable(self) -> dict[str, str]:
+        """Caption files in an encoding that their bytes leave open -> what may be in them."""
+        return {found.file: found.note or "" for found in self._found if found.kind == "unreadable"}
+
+    @cached_property
+    def _found(self) -> list[Found]:
         return edited_files(self.directory)
+
+    def readable(self, rows: Iterable[Row]) -> list[Row]:
+        """Those of the rows whose caption file can be read."""
+        return [row for row in rows if row.get("caption_file") not in self.unreadable]
 
     @cached_property
     def unfinished(self) -> bool:

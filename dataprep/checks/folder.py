@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataprep.checks.finding import Finding, Prepared, plural
 from dataprep.decisions import JOURNAL, read_journal
 from dataprep.errors import InputError
+from dataprep.export.difference import CODES as DIFFERENCES
+from dataprep.export.difference import LATENTS, OPTIONS, OTHERWISE, STOPS, TEXTS, Difference
 from dataprep.export.kohya_reader import read_data_dirs
 from dataprep.export.receipt import retouched
 from dataprep.models import KINDS, pins
@@ -20,9 +22,8 @@ CODES = frozenset(
         "picture-edited",
         "damaged-decisions",
         "no-data-set",
-        "training-stops",
-        "latents-stale",
-        "trained-otherwise",
+        *DIFFERENCES,
+        "foreign-caches",
         "train-toml-differs",
         "miniature-models",
         "models-of-unknown-origin",
@@ -30,6 +31,7 @@ CODES = frozenset(
     }
 )
 _FILE = re.compile(r"^((?:img|reg)/[^:]+): ")
+_CONFIGURATION = re.compile(r"^(?:dataset|train)\.toml")
 
 
 def up_to_date(prepared: Prepared) -> Iterator[Finding]:
@@ -86,14 +88,23 @@ def as_the_trainer_sees_it(prepared: Prepared) -> Iterator[Finding]:
         )
         return
     edited = {found.file.rpartition(".")[0] for found in prepared.edits}
-    kinds: dict[str, list[str]] = defaultdict(list)
-    for text in prepared.differences:
-        match = _FILE.match(text)
-        if match and match[1].rpartition(".")[0] in edited and text.startswith("caption ", match.end()):
+    kinds: dict[str, list[Difference]] = defaultdict(list)
+    for difference in prepared.differences:
+        match = _FILE.match(difference)
+        if match and match[1].rpartition(".")[0] in edited and difference.startswith("caption ", match.end()):
             continue  # told as an edit
-        kinds[_kind(text)].append(text)
-    for kind, texts in kinds.items():
-        yield _told(kind, texts)
+        kinds[difference.code].append(difference)
+    for code, found in kinds.items():
+        yield _told(code, found)
+    if prepared.view.notes:
+        yield Finding(
+            "foreign-caches",
+            "note",
+            f"caches of other families lie about: {prepared.view.notes[0]}",
+            prepared.view.notes,
+            "this family's trainer does not look at them; another one would, whatever pictures say by now",
+            "delete them if you do not train that family from here",
+        )
     if not kinds and (prepared.directory / "train.toml").is_file():
         yield from _by_folders(prepared)
 
@@ -115,27 +126,32 @@ def _by_folders(prepared: Prepared) -> Iterator[Finding]:
         )
 
 
-def _kind(text: str) -> str:
-    if "stops" in text or "is no picture" in text:
-        return "stops"
-    return "latents" if "latents" in text or ".npz" in text else "otherwise"
+# Why a difference matters, and what to do.
+_ADVICE = {
+    STOPS: ("training does not start, or breaks off", "run again; if it stays, mend or remove these files"),
+    LATENTS: (
+        "the trainer takes latents as they are, or computes those anew that its options do not fit",
+        "run again: it writes the right latents; an option that is named goes back to what it was",
+    ),
+    TEXTS: (
+        "sd-scripts takes text-encoder outputs as they are, whatever the caption says by now",
+        "run again: it writes them anew, or removes them; an option that is named goes back to what it was",
+    ),
+    OPTIONS: (
+        "sd-scripts makes other samples of the folder than were planned and counted here",
+        "take it out again, or delete the file and run again; or say it in dataprep.toml under "
+        f'[export.train]; or, if it is meant so, accept it there with waive = ["{OPTIONS}"]',
+    ),
+    OTHERWISE: ("sd-scripts reads the folder, not the manifest", "run again, or take foreign files out"),
+}
 
 
-def _told(kind: str, texts: list[str]) -> Finding:
-    files = tuple(sorted({match[1] for text in texts if (match := _FILE.match(text))}))
-    first = f"{texts[0]}" + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
-    if kind == "stops":
-        why, do = (
-            "training does not start, or breaks off",
-            "run again; if it stays, mend or remove these files",
-        )
-        return Finding("training-stops", "serious", first, files, why, do)
-    if kind == "latents":
-        why = "the trainer takes latents as they are, or computes those anew that its options do not fit"
-        do = "run again: it writes the right latents; an option that is named goes back to what it was"
-        return Finding("latents-stale", "serious", first, files, why, do)
-    why = "sd-scripts reads the folder, not the manifest"
-    return Finding("trained-otherwise", "serious", first, files, why, "run again, or take foreign files out")
+def _told(code: str, found: list[Difference]) -> Finding:
+    files = {match[1] for text in found if (match := _FILE.match(text))}
+    files |= {match[0] for text in found if (match := _CONFIGURATION.match(text))}
+    title = "; ".join(found) if code == OPTIONS else found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 and code != OPTIONS else ""
+    return Finding(code, "serious", f"{title}{more}", tuple(sorted(files)), *_ADVICE[code])
 
 
 def models(prepared: Prepared) -> Iterator[Finding]:
@@ -156,7 +172,7 @@ def models(prepared: Prepared) -> Iterator[Finding]:
     unpinned = sorted(
         f"{kind} {model.get('name')}"
         for kind, model in used.items()
-        if kind not in small and not model.get("revision")
+        if kind not in small and not model.get("revision") and model.get("used", True)
     )
     if unpinned:
         yield Finding(

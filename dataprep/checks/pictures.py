@@ -39,11 +39,12 @@ def count(prepared: Prepared) -> Iterator[Finding]:
     """Too few or too many pictures for the purpose."""
     total, purpose = len(prepared.train), prepared.purpose
     least, good, most = _COUNTS.get(purpose, _COUNTS["character"])
+    article = "an" if purpose[0] in "aeiou" else "a"
     if total < good:
         yield Finding(
             "too-few-pictures",
             "serious" if total < least else "warning",
-            f"{plural(total, 'picture')} for a {purpose}; {good} or more work",
+            f"{plural(total, 'picture')} for {article} {purpose}; {good} or more work",
             (),
             "with few pictures the training repeats their poses and backgrounds instead of the subject",
             "add pictures that differ in pose, background and light",
@@ -52,7 +53,7 @@ def count(prepared: Prepared) -> Iterator[Finding]:
         yield Finding(
             "many-pictures",
             "note",
-            f"{total} pictures for a {purpose}; more than {most} rarely help",
+            f"{total} pictures for {article} {purpose}; more than {most} rarely help",
             (),
             "training time grows with them; weak pictures pull the result down",
             "keep the best, or lower the repeats",

@@ -11,6 +11,7 @@ import numpy as np
 
 from dataprep.captions import tag_key
 from dataprep.checks.finding import Finding, Prepared, Row, listed, name, names, plural
+from dataprep.decisions import ANY
 from dataprep.neighbours import Hashes, hamming
 from dataprep.tags.kinds import Kind, kind_of
 
@@ -46,13 +47,14 @@ def fused(prepared: Prepared) -> Iterator[Finding]:
     ):
         if tags:
             lacking = [row for row in prepared.train if set(tags) - set(prepared.tags(row))]
+            few = 0 < len(lacking) < total
             yield Finding(
                 "fused-tags" if severity == "warning" else "nearly-fused-tags",
                 severity,  # type: ignore[arg-type]
                 f"{plural(len(tags), 'tag')} {band}: {listed(tags)}",
-                names(lacking) if len(lacking) < total else (),
+                names(lacking if few else prepared.train),
                 "what is always captioned together is learned together: prompts will need these tags beside "
-                "the trigger word (the images named lack them)",
+                f"the trigger word (the images named {'lack' if few else 'have'} them)",
                 "absorb what belongs to the subject (prune.absorb), or add pictures that lack it",
             )
 
@@ -132,6 +134,7 @@ def _nearly_seen(prepared: Prepared, row: Row, sibling: Row) -> Iterator[str]:
     theirs = {tag_key(score["tag"]): score["score"] for score in sibling["tag_scores"]}
     by_hand = {tag_key(tag) for tag in row.get("hand_removed") or ()}
     fates = {tag_key(tag["tag"]): tag["fate"] for tag in row.get("tags") or ()}
-    for tag in set(prepared.tags(sibling)) - set(prepared.tags(row)) - by_hand:
+    lacking = set() if ANY in by_hand else set(prepared.tags(sibling)) - set(prepared.tags(row)) - by_hand
+    for tag in lacking:
         if tag in own and own[tag] >= _CLOSE * theirs.get(tag, 1) and fates.get(tag) in (None, "pruned"):
             yield tag

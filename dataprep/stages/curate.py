@@ -6,7 +6,7 @@ Edits found in files are journalled before anything is written, so that a run th
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from pydantic import Field
 from dataprep.captions import decode, is_prose, tags_of
 from dataprep.decisions import Hand, Image, append
 from dataprep.edits import Found, Lead, contents, plan
+from dataprep.encodings import EncodingName
 from dataprep.errors import RowError
 from dataprep.hashing import phash
 from dataprep.manifest import ACTIVE, BASE, BOX, DROPPED, conform
@@ -39,6 +40,18 @@ HAND = pa.schema(
         ("hand_caption", pa.string()),  # the whole caption without the trigger word, null: made of tags
     ]
 )
+_COLUMNS = [
+    "path",
+    "sha256",
+    "pixels_key",
+    "view",
+    "role",
+    "raw_caption",
+    "state",
+    "reason",
+    "width",
+    "height",
+]
 RawCaptions = Literal["merge", "keep", "ignore"]
 
 
@@ -78,6 +91,10 @@ class Curate(Stage, frozen=True):
             "keep: used as they are, no tags added; ignore: not used"
         ),
     ] = "merge"
+    caption_encoding: Annotated[
+        EncodingName,
+        Field(description="encoding of caption files that are not UTF-8; default: told by bytes"),
+    ] = None
     trigger: Annotated[str | None, Field(description="word that captions start with")] = None
     class_word: Annotated[str | None, Field(description="word that follows the trigger word")] = None
 
@@ -90,17 +107,18 @@ class Curate(Stage, frozen=True):
         """The function reads OUT as it is when called, and journals edits unless the run is a dry one."""
 
         def apply(table: pa.Table) -> pa.Table:
-            names = ["path", "sha256", "pixels_key", "view", "role", "raw_caption", "state", "reason"]
-            rows = table.select(names).to_pylist()
+            rows = table.select(_COLUMNS).to_pylist()
             if not context.dry_run:
                 finish_undo(context.out)
                 record(context.out)
             changed = rewritten(context.out, rows)
             moved = [(row["path"], old["sha256"], row["sha256"]) for old, row in changed]
-            planned = plan(context.out, self.lead, raw_hands(rows, self.captions), moved)
+            planned = plan(
+                context.out, self.lead, raw_hands(rows, self.captions), moved, self.caption_encoding
+            )
             told = {event["image"] for event in planned.followed}
             notes = [_followed(context, old, row) for old, row in changed if row["sha256"] in told]
-            for note in [*notes, *planned.notes]:
+            for note in [*notes, *planned.notes, *_boxes_outside(rows, planned.hands)]:
                 log.warning(note)
             if not context.dry_run:
                 append(context.out, planned.events)
@@ -109,6 +127,17 @@ class Curate(Stage, frozen=True):
             return columns(rows, planned.hands, self.lead)
 
         return apply
+
+
+def _boxes_outside(rows: list[Row], hands: Mapping[Image, Hand]) -> Iterator[str]:
+    """For people: which crops that were set by hand show nothing of their picture."""
+    for row in rows:
+        box = hands.get((row["sha256"], row["view"] or ""), Hand()).box
+        if box and row["width"] and (box["left"] >= row["width"] or box["top"] >= row["height"]):
+            yield (
+                f"{row['path']}: the box set by hand, {list(box.values())}, lies outside the picture of "
+                f"{row['width']}x{row['height']} px, and is not used"
+            )
 
 
 def rewritten(out: Path, rows: list[Row]) -> list[tuple[Row, Row]]:

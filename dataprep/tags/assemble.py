@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
 from dataprep.captions import SEPARATOR, spelled, tag_key
+from dataprep.decisions import ANY
 from dataprep.merge import arranged
 
 Tag = dict[str, Any]  # a manifest.TAG
@@ -16,6 +17,9 @@ KEPT, ABSORBED, PRUNED = "kept", "absorbed", "pruned"
 ADDED, REMOVED = "added_by_hand", "removed_by_hand"
 IN_CAPTION: Final = frozenset({KEPT, ADDED})
 _ENDS: Final = (",", ".", "!", "?", ";", ":", "…", "。", "！", "？", "、", "，")
+
+
+_ONCE: Final = "the trigger word stands once, in front"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Hand:
     order: Sequence[str] | None = None
     caption: str | None = None
     raw: Sequence[str] = ()  # tags of the caption beside the raw picture
+    written: Mapping[str, str] = field(
+        default_factory=dict
+    )  # key of a tag -> as written, with the trigger in it
 
 
 def lead(trigger: str | None, class_word: str | None) -> str:
@@ -59,20 +66,27 @@ def with_hand(tags: Sequence[Tag], hand: Hand) -> list[Tag]:
         (hand.added, "hand", "added by hand"),
     ):
         for tag in tags_by_hand:
-            old = by_key.get(tag_key(tag), {})
-            by_key[tag_key(tag)] = {
+            key = tag_key(tag)
+            old = by_key.get(key, {})
+            by_key[key] = {
                 "tag": old.get("tag") or spelled(tag),
                 "score": old.get("score"),
                 "source": source,
                 "category": old.get("category") or "general",
                 "fate": ADDED,
-                "rule": rule,
+                "rule": f"{rule}, as {hand.written[key]!r}: {_ONCE}" if key in hand.written else rule,
                 "frequency": old.get("frequency"),
                 "bound": old.get("bound"),
             }
     for key in removed:
         if key in by_key:
             by_key[key].update(fate=REMOVED, rule="removed by hand")
+    if ANY in removed:
+        for said in by_key.values():
+            if said["fate"] == KEPT:
+                said.update(
+                    fate=REMOVED, rule=f"removed by hand: the caption was emptied ({ANY!r} undoes it)"
+                )
     return _ordered(list(by_key.values()), hand.order)
 
 

@@ -58,7 +58,12 @@ def _hand(cell: Mapping[str, Any], settings: Prune) -> Hand:
         return unique(_own(tag, settings) for tag in tags)
 
     beside = {tag_key(tag) for tag in own(tags_of(cell["raw_caption"] or ""))}
-    added = own(cell["hand_added"] or ())
+    removed = {tag_key(tag) for tag in cell["hand_removed"] or ()}
+    pairs = [(tag, _own(tag, settings)) for tag in cell["hand_added"] or ()]
+    # What `sks dress` became, `dress`, may have been removed since by that name.
+    pairs = [(tag, name) for tag, name in pairs if tag == name or tag_key(name) not in removed]
+    written = {tag_key(name): tag for tag, name in pairs if name != tag}
+    added = unique(name for _, name in pairs)
     gone = {tag_key(tag) for tag in added}
     return Hand(
         added=tuple(tag for tag in added if tag_key(tag) not in beside),
@@ -66,6 +71,7 @@ def _hand(cell: Mapping[str, Any], settings: Prune) -> Hand:
         order=None if cell["hand_order"] is None else own(cell["hand_order"]),
         caption=cell["hand_caption"],
         raw=tuple(tag for tag in added if tag_key(tag) in beside),
+        written=written,
     )
 
 

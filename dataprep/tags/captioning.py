@@ -105,9 +105,13 @@ def _verdicts(
     verdicts = Verdicts(np.zeros(size, np.int64), np.zeros(size, np.int64), [], unknown, unknown.copy())
     _absorbed(found, above, rows, settings, thresholds, verdicts)
     _contradicted(found, above, settings, verdicts)
-    # What a person took out or a list forbids says nothing any more: `dress` stays where `red dress` went.
-    said = above & ~gone & ~_forbidden(found, settings)
-    _overlapped(found, above, said, settings, verdicts)
+    # What a list forbids says nothing: `dress` stays where `red dress` went. What a person took out still
+    # does: a caption is what they left, and nothing comes in that they did not see in it.
+    said = above & ~_forbidden(found, settings)
+    _overlapped(
+        found, above, said & gone, settings, verdicts, ", and was removed by hand: write it if it holds"
+    )
+    _overlapped(found, above, said & ~gone, settings, verdicts)
     _unwanted(found, settings, verdicts)
     _below(found, above, settings, thresholds, verdicts)
     return verdicts
@@ -228,6 +232,7 @@ def _overlapped(
     said_by: NDArray[np.bool_],
     settings: Prune,
     verdicts: Verdicts,
+    more: str = "",
 ) -> None:
     number = {tag_key(tag): i for i, tag in enumerate(found.tags)}
     keep = {number[tag_key(tag)] for tag in settings.keep if tag_key(tag) in number}
@@ -239,7 +244,7 @@ def _overlapped(
     general = np.zeros(len(found.tags), dtype=bool)
     general[[i for g in generals for i in g]] = True
     place: dict[tuple[int, int], int] = {}
-    if not specific.any():
+    if not (said_by & specific[found.tag] if len(specific) else specific).any():
         return
     candidates = np.flatnonzero(above & general[found.tag])
     place = dict(
@@ -257,7 +262,7 @@ def _overlapped(
             if entry is None:
                 continue
             if (other, tag) not in rules:
-                rules[other, tag] = verdicts.say(f"overlap: {found.tags[tag]!r} says it already")
+                rules[other, tag] = verdicts.say(f"overlap: {found.tags[tag]!r} says it already{more}")
             verdicts.fate[entry], verdicts.rule[entry] = _PRUNED, rules[other, tag]
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from dataprep.captions import tag_key
+from dataprep.captions import KAOMOJI, tag_key
 
 # specific > general; written from how the taggers' vocabulary uses these words
 _TABLE = """
@@ -157,11 +157,18 @@ all fours > kneeling
 # First words that turn the meaning round: `no shoes` is not a kind of `shoes`.
 _TURNING_WORDS: Final = """
 adjusting alternate another's between covered covering eating facing fake grabbing half hiding
-holding lifted looking missing no not off over removed removing thinking torn under unworn without
+holding lifted looking missing no not off over removed removing stuffed thinking torn toy under unworn without
 """
 _TURNING: Final = frozenset(_TURNING_WORDS.split())
+# Names whose last word they are no kind of: `wine glasses` are not worn, a `hot dog` is no animal.
+_NAMES: Final = """
+air guitar, champagne glasses, cocktail glasses, drinking glasses, facial hair, hot dog, magnifying glass,
+opera glasses, pubic hair, sea horse, shot glasses, teddy bear, third eye, toilet paper, wine glasses
+"""
+_OTHERWISE: Final = frozenset(name.strip() for name in _NAMES.split(","))
 # Ending words that name no thing of their own: `behind` isn't told by `from behind`.
 _ENDING_WORDS: Final = "above back behind below down focus front open out side up view"
+_DRAWINGS: Final = frozenset(tag_key(tag) for tag in KAOMOJI)  # `^ ^` is no kind of `^`
 _NOT_A_THING: Final = frozenset(_ENDING_WORDS.split())
 
 
@@ -191,7 +198,7 @@ def implied(tag: str) -> frozenset[str]:
     key = tag_key(tag)
     words = key.split(" ")
     endings: set[str] = set()
-    if words[0] not in _TURNING and not key.endswith(")"):
+    if words[0] not in _TURNING and not key.endswith(")") and key not in _DRAWINGS | _OTHERWISE:
         endings = {" ".join(words[i:]) for i in range(1, len(words)) if words[-1] not in _NOT_A_THING}
     return frozenset(endings) | IMPLIES.get(key, frozenset())
 

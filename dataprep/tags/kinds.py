@@ -8,7 +8,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal
 
-from dataprep.captions import tag_key
+from dataprep.captions import KAOMOJI, tag_key
+from dataprep.tags.kind_words import WHOLE, WORDS
 from dataprep.tags.vocabulary import CHARACTER, COPYRIGHT
 
 Kind = Literal[
@@ -46,99 +47,56 @@ def _by_word(table: Mapping[str, tuple[str, ...]]) -> dict[str, Kind]:
     return {word: kind for kind, words in table.items() for word in words}  # type: ignore[misc]
 
 
-# By the last word of a tag, else the first.
-_WORDS: Final = _by_word(
+_WORDS: Final = _by_word(_table(WORDS, " "))
+_WHOLE: Final = _by_word(_table(WHOLE, ","))
+# What stands in brackets behind a word says what it is, not whose: `bow (weapon)`.
+_QUALIFIERS: Final = _by_word(
     _table(
         """
-hair: hair hairs bangs ponytail twintails ahoge braid braids bun sidelocks bob hairstyle dreadlocks afro
-    drills fringe pigtails mohawk undercut widow's peak
-eyes: eyes pupils sclera eyelashes
-body: skin breasts ears tail wings horns horn freckles mole scar scars fangs fang tan tattoo beard
-    mustache eyebrows muscular abs stubble thighs halo elf height antlers feathers fur wing girl boy
-    woman man female male skinned loli shota petite tall robot android cyborg makeup eyeshadow nails
-    eyeliner fingernails bald goatee bandaid polish fluff prosthesis
-    navel collarbone cleavage mechanical prosthetic bandages
-clothes: shirt dress jacket sweater hoodie skirt pants shorts serafuku kimono uniform coat socks shoes
-    boots thighhighs pantyhose gloves swimsuit bikini leotard apron vest cardigan blouse jeans suit cape
-    cloak robe yukata armor sleeves sleeve collar bra panties underwear footwear sandals sneakers
-    legwear kneehighs t-shirt top tops bodysuit turtleneck sleeveless clothes belt loafers heels china
-    overalls sarashi outfit costume poncho warmers guards trim frills lace midriff plaid zettai
-    barefoot cuffs gauntlets shawl hakama buruma garter straps uniforms
-accessory: hat glasses bow necklace headphones ribbon hairpin hairband hairclip scarf earrings choker
-    necktie bowtie ornament jewelry bracelet ring eyepatch mask headband tiara crown eyewear sunglasses
-    headwear beret cap helmet bag backpack watch piercing goggles scrunchie flower brooch pendant veil
-    hood monocle headset amulet wreath headgear pin piercings anklet necklaces bracelets rings
-expression: smile frown blush grin tears crying angry sad happy surprised smirk pout open-mouth mouth
-    tongue teeth laughing expression expressionless sweatdrop shy nervous sleepy embarrassed :d :o ;d :3
-    >:) ^_^ >_< @_@ ^^ o_o smiling sweat drool closed
-framing: portrait view shot body close-up focus angle pov perspective split-screen cowboy wide
-background: background outdoors indoors forest beach city sky night day sunset ocean sea water street
-    classroom bedroom room window tree trees flowers grass snow mountain mountains building buildings
-    cloud clouds sunlight moon stars rain cityscape park garden field bed chair desk table wall fence
-    road stage crowd interior lights pool couch sofa pillow pillows blanket curtain curtains floor
-    ceiling door doorway stairs bridge railing balcony rooftop shelf bookshelf lamp lantern lamppost
-    blossoms petals leaf leaves plant plants bush bamboo vines ivy roots rock rocks stone cliff cave
-    river lake waterfall pond desert island shore horizon path bench swing tent house castle church
-    shrine temple torii ruins tower skyscraper skyline village town alley street sidewalk crosswalk
-    station train-interior hallway corridor kitchen bathroom bathtub shower onsen library office shop
-    store restaurant cafe bar school gym hospital arena fireworks rainbow fog mist smoke fire flame
-    star starry sparkle bubble bubbles snowflakes snowing raining confetti shadow architecture scenery
-    landscape tatami carpet rug sunrise dusk dawn evening twilight
-style: monochrome sketch greyscale lineart painting watercolor style comic 4koma chibi pixel render
-    photo illustration cel-shading realistic art traditional colors theme outline halftone
-    photorealistic artstyle (style) (medium) (artwork) media impasto coloring palette shading views blurry
-    bokeh blur contrast grain flare aberration artifacts screentones border letterboxed pillarboxed
-    cover collage reference spread-page hatching crosshatching brushstrokes pastel ukiyo-e pointillism
-    surreal abstract minimalism colorful lighting backlighting exposure speedlines lines
-thing: food cake bread fruit apple banana orange strawberry cherry lemon peach watermelon grapes meat
-    fish-dish sushi rice noodles ramen soup egg eggs bento sandwich burger pizza candy lollipop chocolate
-    cookie cookies donut pastry popsicle cream tea coffee milk juice drink beer wine sake alcohol cup mug
-    glass bottle can teacup teapot kettle plate bowl spoon fork knife chopsticks tray
-    bicycle bike motorcycle car truck bus train tram boat ship aircraft airplane helicopter vehicle tank
-    spacecraft scooter skateboard wheel
-    cat dog bird birds fish horse rabbit bunny mouse bear fox wolf dragon snake frog butterfly insect
-    bee spider owl crow penguin chicken duck cow pig sheep lion tiger elephant monkey panda dolphin whale
-    shark octopus crab jellyfish turtle dinosaur animal animals creature pokemon
-    sword katana knife-weapon gun rifle handgun pistol weapon polearm spear axe bow-weapon arrow arrows
-    shield staff wand hammer scythe dagger whip bomb
-    guitar piano violin drum drums flute trumpet microphone instrument
-    book books pen pencil paper letter card cards box gift bucket broom rope chain ladder basket bouquet
-    phone smartphone cellphone computer laptop keyboard monitor television camera clock controller
-    console toy doll ball balloon balloons kite dice puppet plush figurine umbrella parasol stick cane
-    fan candle cigarette pipe mirror towel tissue sign flag banner poster money coin key scissors
-    syringe pill skull bone statue cushion furniture hourglass telescope binoculars map globe
+thing: animal bird computer creature drink fish food fruit game gun instrument insect machine music
+    object plant pokemon projectile sport tool toy vehicle vegetable weapon
+clothes: clothing clothes garment uniform
+accessory: accessory jewelry
+hair: hair hairstyle
+pose: gesture pose posture
+expression: expression face
+background: flower place season location building weather
+style: artwork medium style technique
+body: anatomy
+other: company emblem event idiom logo meme phrase shape suit symbol text
 """,
         " ",
     )
 )
-# Tags whose words mislead.
-_WHOLE: Final = _by_word(
-    _table(
-        """
-expression: closed eyes, one eye closed, half-closed eyes, wide-eyed, open mouth, closed mouth,
-    parted lips, tongue out
-pose: looking at viewer
-framing: full body, upper body, lower body, cowboy shot, dutch angle, from above, from below, from side,
-    from behind, profile, depth of field, foreshortening, fisheye
-accessory: hair ornament, hair ribbon, hair bow, hair flower, hair bobbles, cat ears
-hair: one side up, two side up, three side up, hair between eyes,
-    hair over one eye, hair intakes, hair bun, double bun
-eyes: heterochromia, tsurime, tareme, sanpaku, jitome
-clothes: bare shoulders, bare arms, bare legs, off shoulder, striped, wet clothes
-body: dark skin, makeup, lipstick, elf
-style: black and white picture, flat color, spot color, partially colored, multiple views, film grain
-thing: stuffed toy, stuffed animal, teddy bear, ice cream, hot dog, hand fan, hand mirror, walking stick,
-    drinking glass, drinking straw, arm cannon, reading material
-""",
-        ",",
-    )
-)
+# As the last word these make an action of what stands before them: `skirt hold`, `dress tug`, `hat removed`.
+_DONE_TO_WORDS: Final = """
+adjust aside bite caress carry catch fondle grab grabbing grip hold holding hug kick kiss lift lifted
+lifting peek pinch pinching poke pose press pull pulled pulling punch raised removal removed removing
+rest rip ripped rub shake slap slip squeeze stance stroking tip tipping touch tuck tucked tucking tug
+tugging undone unbuttoned unfastened unworn unzipped untied wagging wring
+"""
+_DONE_TO: Final = frozenset(_DONE_TO_WORDS.split())
+# First words that end like an action and are none: `string bikini`, `wedding ring`.
+_NO_ACTIONS_WORDS: Final = """
+bowling clothing earring evening flying glowing hanging king matching missing mourning piercing plunging
+ring sewing shining sparkling sterling string swimming training viking wedding wing
+"""
+_NO_ACTIONS: Final = frozenset(_NO_ACTIONS_WORDS.split())
+_BEFORE_A_PLACE_WORDS: Final = """
+across against around at behind below beneath between by from in inside near of on over past through to
+under underneath with without
+"""
+_BEFORE_A_PLACE: Final = frozenset(_BEFORE_A_PLACE_WORDS.split())
+_TURNED: Final = frozenset(("no", "unworn", "missing", "without"))
+_DRAWINGS: Final = frozenset(tag_key(tag) for tag in KAOMOJI)
+_GONE: Final = frozenset(("removed", "removal", "unworn"))
+_PARTICLES: Final = frozenset(("apart", "back", "down", "off", "out", "together", "up"))
 # By the first word of a tag, else the last.
 _POSE: Final = frozenset(
     _table(
         """
-pose: arm arms bent crossed crouching dancing drinking eating facing fighting floating flying from hand
-    hands head holding hug hugging jumping kiss kneeling leaning leg legs looking lying on
+pose: arm arms bent crossed crouching dancing drinking eating facing fighting finger fingers floating
+    flying from hand hands head holding hug hugging jumping kiss kneeling leaning leg legs looking lying on
     outstretched own peace pointing reaching reading running salute sitting sleeping spread
     squatting standing stretching v walking waving
 """,
@@ -182,19 +140,60 @@ def kind_of(tag: str, category: str = "general") -> Kind:
     key = tag_key(tag)
     if _PEOPLE.match(key):
         return "people"
-    if key in _WHOLE:
-        return _WHOLE[key]
-    words = key.split(" ")
+    return "expression" if key in _DRAWINGS else _WHOLE.get(key) or _by_rule(key)
+
+
+def _by_rule(key: str) -> Kind:
+    """What a tag is about by its grammar: the thing that it names is its last word, but for some turns."""
+    named, _, qualifier = key.partition(" (")
+    if qualifier.endswith(")"):
+        return _QUALIFIERS.get(qualifier[:-1].split(" ")[-1], "other")
+    words = named.split(" ")
+    if words[0] in _TURNED and len(words) > 1:
+        return _absent(words[1:])
+    if words[-1] in _DONE_TO and len(words) > 1:
+        # That a thing was taken off says nothing of the subject; that it is held or lifted is a pose.
+        return "other" if words[-1] in _GONE else "pose"
     if len(words) == 2 and words[0] in _ATTRIBUTES and _WORDS.get(words[1]) in _WORN:
         return _WORDS[words[1]]
-    if words[0] in _POSE:
-        return "pose"
     if words[0] in ("mechanical", "prosthetic"):
         return "body"
-    for word in (words[-1], words[0]):
-        if word in _WORDS:
-            return _WORDS[word]
-    return "pose" if words[-1] in _POSE else "other"
+    if words[0] in _POSE or _is_action(words):
+        return "pose"
+    return _by_head(words)
+
+
+def _absent(words: list[str]) -> Kind:
+    """What `no X` is about: X, if that is part of a body or of the picture; if X is worn, nothing known."""
+    kind = kind_of(" ".join(words))
+    return "other" if kind in ("clothes", "accessory", "thing") else kind
+
+
+def _is_action(words: list[str]) -> bool:
+    """Whether a tag starts with what somebody does: `adjusting hair`; `wedding dress` does not."""
+    first = words[0]
+    return first.endswith("ing") and len(first) > 4 and first not in _NO_ACTIONS and first not in _WORDS
+
+
+def _by_head(words: list[str]) -> Kind:
+    """By the last word before a place: `scar on face` is a scar, `hair between eyes` hair."""
+    place = next((i for i, word in enumerate(words) if i and word in _BEFORE_A_PLACE), len(words))
+    head = words[place - 1]
+    if (kind := _word_kind(head)) is not None:
+        return kind
+    # `sleeves rolled up`, `eyes closed`: what comes behind tells how the first word's thing is.
+    states = words[1:place]
+    if states and all(word in _PARTICLES or word.endswith("ed") for word in states):
+        return _word_kind(words[0]) or "other"
+    return "pose" if head in _POSE else "other"
+
+
+def _word_kind(word: str) -> Kind | None:
+    for form in (word, word.removesuffix("s"), word.removesuffix("es"), f"{word}s"):
+        if form in _WORDS:
+            return _WORDS[form]
+    last = word.rpartition("-")[2]
+    return _WORDS.get(last) if last != word else None
 
 
 def people(tags: frozenset[str]) -> int | None:

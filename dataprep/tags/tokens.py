@@ -7,16 +7,20 @@ captions are counted in a stage that must not import a model library.
 from __future__ import annotations
 
 import functools
+import gzip
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
-from dataprep.inference.text import clip_merges, clip_vocabulary
+from dataprep.inference.text import MERGES, clip_merges, clip_vocabulary
 
 BUDGETS: Final = (75, 150, 225)  # tokens that trainers feed at once, start and end tokens not counted
+_END: Final = "</w>"
 # CLIP splits into contractions, runs of letters, single digits, and runs of other signs.
 _WORDS: Final = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+")
 
@@ -70,6 +74,25 @@ def tokenizer() -> Tokenizer:
     """
     merges = clip_merges()
     return Tokenizer({pair: rank for rank, pair in enumerate(merges)}, clip_vocabulary(merges))
+
+
+@functools.cache
+def written_words() -> Mapping[str, int]:
+    """Words that people write, each with its place by frequency: CLIP's merge file past its tokens.
+
+    The file holds 262,144 merges of the English web text that CLIP's tokens were made from, and CLIP uses the
+    first 48,894; of the rest some 162,000 make a whole word, which nonsense of four letters hardly ever is.
+
+    Raises:
+        ModelError: open_clip is not installed.
+    """
+    clip_merges()  # says what to do where the file is missing
+    spec = find_spec("open_clip")
+    assert spec is not None and spec.origin is not None  # noqa: PT018 - one fact
+    file = Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz"
+    lines = gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()[MERGES + 1 :]
+    whole = ((i, line.removesuffix(_END).replace(" ", "")) for i, line in enumerate(lines, MERGES))
+    return {word: i for (i, word), line in zip(whole, lines, strict=True) if line.endswith(_END)}
 
 
 @functools.cache

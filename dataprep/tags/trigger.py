@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from dataprep.captions import tag_key
-from dataprep.tags.tokens import Tokenizer, tokenizer, words
+from dataprep.tags.tokens import Tokenizer, tokenizer, words, written_words
 
 # A whole-word token that CLIP learned earlier than this means something to every model: `hugging` is
 # 26,546th, `miku` 37,191st, `sks` 47,624th, `ohwx` 47,481st of 48,894.
 ORDINARY_BELOW_RANK: Final = 40_000
 MOST_TOKENS: Final = 3
+_TELLING: Final = 4  # letters; of three, every second combination is written somewhere
 _WORD_LISTS: Final = tuple(Path("/usr/share/dict", name) for name in ("words", "american-english"))
 # Whole-word tokens past that rank that are no word, name or common abbreviation; a test measures them.
 RARE_WORDS: Final = (
@@ -56,15 +57,16 @@ def trigger_facts(trigger: str, known: Tokenizer | None = None) -> str:
     pieces = [piece for word in words(trigger) for piece in clip.pieces(word)]
     parts = ", ".join(f"{piece.removesuffix('</w>')} {clip.rank(piece):,}" for piece in pieces)
     count = "1 token" if len(pieces) == 1 else f"{len(pieces)} tokens"
-    said = f"trigger {trigger!r}: {count}; merge rank in CLIP's {len(clip.ranks):,} (late is rare): {parts}"
-    if dictionary() or not any(_speakable(word) for word in words(trigger)):
-        return said
-    return f"{said}; no dictionary was found on this machine ({_WORD_LISTS[0]}): see that it is no real word"
+    return f"trigger {trigger!r}: {count}; merge rank in CLIP's {len(clip.ranks):,} (late is rare): {parts}"
 
 
-def _speakable(word: str) -> bool:
-    """Whether a word could be one of a language: three letters or more, and a vowel."""
-    return len(word) > 2 and word.isalpha() and any(letter in "aeiouy" for letter in word)
+def held_against() -> str:
+    """Which words a trigger word is compared with."""
+    own = f"the {len(dictionary()):,} of this system's dictionary"
+    return (
+        f"CLIP's tokens, {len(written_words()):,} more words of the text they were made from, and "
+        f"{own if dictionary() else 'no dictionary: this system has none'}"
+    )
 
 
 @functools.cache
@@ -132,6 +134,12 @@ def _rarity(trigger: str, clip: Tokenizer) -> list[str]:
             found.append(
                 f"trigger word {word!r} is made of words that models know: {parts}; what they mean would mix "
                 "with your subject"
+            )
+        elif len(word) >= _TELLING and word in written_words():
+            found.append(
+                f"trigger word {word!r} is a word or name that people write: no. {written_words()[word]:,} "
+                "by frequency in the text that CLIP's tokens were made from; what it means would mix with "
+                "your subject"
             )
     return found
 

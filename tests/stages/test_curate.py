@@ -38,6 +38,7 @@ from dataprep.stages.curate import HAND, Curate
 from dataprep.stages.prune import Prune
 from dataprep.store import Blobs
 from dataprep.tags.assemble import hand_caption, one_line
+from dataprep.tags.implications import implied
 from dataprep.taken import read_taken
 
 SETTINGS = {"trigger": "sks", "class_word": "girl"}
@@ -174,12 +175,16 @@ class Truth:
     order: list[str] | None = None
     caption: str | None = None  # the whole caption written as a sentence
     dropped: bool = False
+    emptied: bool = False  # a caption was left without a tag: the machine's stay out
 
     def edit(self, old: list[str], new: list[str]) -> None:
         for tag in old:
             if tag not in new:
                 self.added.pop(tag, None)
                 self.removed[tag] = None
+                # What it says besides itself was not to be seen, and shall not take its place.
+                self.removed |= dict.fromkeys(implied(tag) - {*old, *new})
+        self.emptied |= bool(old and not new)
         for tag in new:
             if tag not in old:
                 self.removed.pop(tag, None)
@@ -202,6 +207,7 @@ class Truth:
         return (
             self.added.keys() <= set(tags)
             and not self.removed.keys() & set(tags)
+            and (not self.emptied or set(tags) <= self.added.keys())
             and [tag for tag in tags if tag in order] == order
         )
 
@@ -312,7 +318,18 @@ def killed_at(write: int, *, after: bool) -> Iterator[None]:
 
 
 IMAGES = st.sampled_from("abc")
-TAGS = ["1girl", "solo", "blush", "kaga (azur lane)", "hat", "^ ^", "v", "crème", "眼鏡"]
+TAGS = [
+    "1girl",
+    "solo",
+    "blush",
+    "kaga (azur lane)",
+    "very long hair",
+    "long hair",
+    "^ ^",
+    "v",
+    "crème",
+    "眼鏡",
+]
 SENTENCES = ["She waves at us, smiling.", "A photo of a girl by the sea.", "彼女は海辺に立っている。"]
 # What editors make of the same tags.
 STYLES: dict[str, Callable[[list[str]], bytes]] = {
@@ -345,6 +362,8 @@ class HandEditsSurvive(RuleBasedStateMachine):
         self.truth = {image: Truth() for image in "abc"}
         self.clean = True  # the last run ended well, and nothing was changed since
         self.unseen: dict[str, tuple[list[str], Truth]] = {}  # what was edited, before the first edit
+        self.left: dict[str, list[str]] = {}  # tags as a person left them
+        self.disturbed = False  # something but captions was changed since the last run
 
     def teardown(self) -> None:
         self.patch.stop()
@@ -373,6 +392,23 @@ class HandEditsSurvive(RuleBasedStateMachine):
             data, old = STYLES[style](["sks girl", *tags]), self.before(image)
             self.truth[image].rewrite(old, [tag_key(tag) for tag in tags], decode(data).text)
             file.write_bytes(data)
+            if self.truth[image].caption is None and not self.disturbed:
+                self.left[image] = [tag_key(tag) for tag in tags]
+
+    @rule(image=IMAGES)
+    def ask_for_the_machines_tags(self, image: str) -> None:
+        """A person who wants all of the machine's tags back writes a star."""
+        file = self.world.file(image)
+        if file.is_file():
+            old = self.before(image)
+            self.left.pop(image, None)
+            truth = self.truth[image]
+            if truth.caption is None:
+                for tag in old:
+                    truth.added.pop(tag, None)
+            truth.caption, truth.emptied = None, False
+            truth.removed.clear()
+            file.write_text("sks girl, *\n", encoding="utf-8")
 
     @rule(image=IMAGES, text=st.sampled_from(SENTENCES))
     def write_a_sentence(self, image: str, text: str) -> None:
@@ -380,6 +416,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
         file = self.world.file(image)
         if file.is_file():
             self.before(image)
+            self.left.pop(image, None)
             self.truth[image].caption = text
             file.write_text(text, encoding="utf-8")
 
@@ -420,18 +457,24 @@ class HandEditsSurvive(RuleBasedStateMachine):
         gains, loses = (gains, loses) if add else (loses, gains)
         gains[tag], _ = None, loses.pop(tag, None)
         self.clean = False
+        self.disturbed = True
+        self.left.clear()
 
     @rule(image=IMAGES, tags=st.lists(st.sampled_from(TAGS), max_size=6, unique=True))
     def retag(self, image: str, tags: list[str]) -> None:
         """A new tagger, threshold or pruning."""
         self.world.machine[image] = tags
         self.clean = False
+        self.disturbed = True
+        self.left.clear()
 
     @rule(threshold=st.sampled_from([0.35, 0.65, 0.95]), absorb=st.sets(st.sampled_from(TAGS), max_size=2))
     def change_settings(self, threshold: float, absorb: set[str]) -> None:
         """Another threshold, and other tags that the trigger takes over."""
         self.world.settings = {"general_threshold": threshold, "absorb": sorted(absorb)}
         self.clean = False
+        self.disturbed = True
+        self.left.clear()
 
     @rule(image=IMAGES, number=st.integers(0, 3))
     def rename(self, image: str, number: int) -> None:
@@ -446,8 +489,16 @@ class HandEditsSurvive(RuleBasedStateMachine):
     @rule()
     def run(self) -> None:
         self.world.run()
+        self.settle()
+
+    def settle(self) -> None:
+        """A run ended well; where only captions were edited, they are as the person left them."""
+        for image, tags in self.left.items():
+            if not self.truth[image].dropped:
+                assert self.world.written(image) == tags, (image, self.truth[image])
+        self.left.clear()
         self.unseen.clear()
-        self.clean = True
+        self.clean, self.disturbed = True, False
 
     @rule(write=st.integers(1, 12), after=st.booleans())
     def killed_run(self, write: int, after: bool) -> None:
@@ -456,12 +507,13 @@ class HandEditsSurvive(RuleBasedStateMachine):
             with killed_at(write, after=after):
                 self.world.run()
         except KilledError:
+            self.left.clear()
+            self.disturbed = True
             new = plan(self.world.context.out, Lead("sks", "girl")).events
             missed = {event["image"] for event in new}
             self.unseen = {image: old for image, old in self.unseen.items() if image in missed}
             return
-        self.unseen.clear()
-        self.clean = True
+        self.settle()
 
     @precondition(lambda self: self.clean)
     @invariant()
@@ -555,3 +607,15 @@ def test_another_spelling_left_in_an_old_folder_is_no_sentence() -> None:
     state.run()
     assert plan(state.world.context.out, Lead("sks", "girl")).events == []
     state.teardown()
+
+
+def test_a_box_outside_its_picture_is_named(context: Context, caplog: pytest.LogCaptureFixture) -> None:
+    box = {"left": 500, "top": 0, "right": 600, "bottom": 90}
+    decisions.append(context.out, [decisions.decision(("a", ""), "page", box=box)])
+    curate(context, [{"sha256": "a", "path": "a.png", "width": 100, "height": 100}])
+    assert (
+        "a.png: the box set by hand, [500, 0, 600, 90], lies outside the picture of 100x100 px" in caplog.text
+    )
+    caplog.clear()
+    curate(context, [{"sha256": "a", "path": "a.png", "width": 550, "height": 100}])
+    assert "outside" not in caplog.text

@@ -417,10 +417,28 @@ def test_a_known_world_is_absorbed_rightly(count: int) -> None:
     assert wrong / varying <= 0.02
 
 
-def test_the_general_tag_comes_back_where_the_special_one_was_removed_by_hand() -> None:
+def test_what_a_tag_removed_by_hand_had_hidden_stays_out_and_the_reason_is_told() -> None:
     seen = {"1girl": 0.9, "red dress": 0.9, "dress": 0.9}
     pictures = [picture(seen, hand_removed=["red dress"]), picture(seen)]
-    assert captions(pictures) == ["sks girl, 1girl, dress", "sks girl, 1girl, red dress"]
+    result = pruned(pictures)
+    assert result["caption"].to_pylist() == ["sks girl, 1girl", "sks girl, 1girl, red dress"]
+    said = rules(result)["dress"]
+    assert said == "overlap: 'red dress' says it already, and was removed by hand: write it if it holds"
+    back = picture(seen, hand_removed=["red dress"], hand_added=["dress"])
+    assert captions([back]) == ["sks girl, 1girl, dress"]
+
+
+def test_a_tag_on_the_blacklist_hides_nothing() -> None:
+    seen = {"1girl": 0.9, "red dress": 0.9, "dress": 0.9}
+    assert captions([picture(seen)], blacklist=["red *"]) == ["sks girl, 1girl, dress"]
+
+
+def test_an_emptied_caption_gets_no_machines_tag_whatever_the_machine_says_now() -> None:
+    row = picture({"1girl": 0.9, "smile": 0.9}, hand_removed=["blush", "*"], hand_added=["hat"])
+    result = pruned([row], general_threshold=0.1)
+    assert result["caption"][0].as_py() == "sks girl, hat"
+    assert fates(result) == {"1girl": "removed_by_hand", "smile": "removed_by_hand", "hat": "added_by_hand"}
+    assert rules(result)["smile"] == "removed by hand: the caption was emptied ('*' undoes it)"
 
 
 def test_a_general_tag_that_is_absorbed_stays_out_where_the_special_one_was_removed() -> None:

@@ -175,3 +175,17 @@ def test_salvaged_pictures_are_as_high_as_what_is_there_and_named(
     assert (part["state"], part["width"]) == ("active", 100)
     assert 120 < part["height"] < 160
     assert "a.png" in caplog.text
+
+
+def test_a_caption_whose_encoding_is_in_doubt_is_named_and_not_used(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(context.raw / "a.png")
+    picture(context.raw / "b.png")
+    (context.raw / "a.txt").write_bytes("1girl, 眼鏡".encode("euc_jp"))
+    (context.raw / "b.txt").write_bytes("1girl, шляпа".encode("cp1251"))
+    rows = scanned(context)
+    assert (rows["train:a.png"]["raw_caption"], rows["train:b.png"]["raw_caption"]) == (None, "1girl, шляпа")
+    assert "a.txt is not UTF-8, and its bytes do not say" in caplog.text
+    assert "b.txt is not UTF-8; it was read as cp1251" in caplog.text
+    assert scanned(context, caption_encoding="euc_jp")["train:a.png"]["raw_caption"] == "1girl, 眼鏡"

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataprep.stages.prune import Prune
-from dataprep.tags.assemble import Hand
+from dataprep.tags.assemble import Hand, with_hand
 from dataprep.tags.by_hand import COLUMNS, hands
 
 
@@ -34,4 +34,12 @@ def test_the_trigger_word_is_no_part_of_anybodys_tag() -> None:
     hand = {"hand_added": ["sks_dress", "risks"], "hand_removed": ["dress"], "hand_order": ["sks dress"]}
     rows = table([hand])
     found = hands(rows, np.array([True]), Prune(trigger="sks"))
-    assert found == {0: Hand(added=("dress", "risks"), order=("dress",))}
+    assert found == {0: Hand(added=("risks",), removed=("dress",), order=("dress",))}
+
+
+def test_a_tag_with_the_trigger_word_in_it_remembers_how_it_was_written() -> None:
+    rows = table([{"hand_added": ["sks_dress", "risks"]}])
+    found = hands(rows, np.array([True]), Prune(trigger="sks"))
+    assert found == {0: Hand(added=("dress", "risks"), written={"dress": "sks_dress"})}
+    (tag, _) = with_hand([], found[0])
+    assert tag["rule"] == "added by hand, as 'sks_dress': the trigger word stands once, in front"

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dataprep.tags.kinds import Kind, kind_of, people
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.mark.parametrize(
@@ -63,10 +67,45 @@ from dataprep.tags.kinds import Kind, kind_of, people
         ("two side up", "hair"),
         ("mechanical arms", "body"),
         ("xyzzy", "other"),
+        # what stands in brackets, what was taken off, what is done to a thing, what the thing really is
+        ("bow (weapon)", "thing"),
+        ("bow (clothes)", "clothes"),
+        ("ring (fate)", "other"),
+        ("no hat", "other"),
+        ("no pupils", "eyes"),
+        ("hat removed", "other"),
+        ("unworn_hat", "other"),
+        ("skirt hold", "pose"),
+        ("dress tug", "pose"),
+        ("shirt lift", "pose"),
+        ("adjusting eyewear", "pose"),
+        ("wedding dress", "clothes"),
+        ("string bikini", "clothes"),
+        ("ring light", "background"),
+        ("scar on face", "body"),
+        ("sleeves rolled up", "clothes"),
+        ("hair over shoulder", "hair"),
+        ("bowl cut", "hair"),
+        ("facial mark", "body"),
+        ("camisole", "clothes"),
+        ("^_^", "expression"),
     ],
 )
 def test_words_tell_what_a_tag_is_about(tag: str, kind: Kind) -> None:
     assert kind_of(tag) == kind
+
+
+def _sorted_by_hand() -> list[tuple[str, str]]:
+    lines = (GOLDEN / "tag_kinds.txt").read_text(encoding="utf-8").replace("\n    ", " ").splitlines()
+    parts = [line.partition(": ")[::2] for line in lines if not line.startswith("#")]
+    return [(tag, kind) for kind, tags in parts for tag in tags.split(", ")]
+
+
+def test_tags_in_use_are_about_what_a_person_says_they_are() -> None:
+    table = _sorted_by_hand()
+    wrong = {tag: (kind_of(tag), kind) for tag, kind in table if kind_of(tag) != kind}
+    assert len(table) > 1900
+    assert wrong == {}
 
 
 def test_names_are_told_by_their_category() -> None:

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
-from dataprep.tags.tokens import tokenizer
+from dataprep.tags.tokens import tokenizer, written_words
 from dataprep.tags.trigger import (
     ORDINARY_BELOW_RANK,
     RARE_WORDS,
     free_words,
+    held_against,
     trigger_facts,
     trigger_report,
 )
@@ -70,14 +72,31 @@ def test_a_word_made_of_known_words_is_unwise() -> None:
 
 def test_a_word_of_the_systems_dictionary_is_unwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataprep.tags.trigger.dictionary", lambda: frozenset({"petrichor"}))
-    assert any("dictionary" in line for line in trigger_report("petrichor"))
+    monkeypatch.setattr("dataprep.tags.trigger.written_words", dict)
+    assert any("is in the dictionary" in line for line in trigger_report("petrichor"))
+    assert "the 1 of this system's dictionary" in held_against()
+
+
+@pytest.mark.parametrize("word", ["quixotic", "verdigris", "wyvern", "petrichor", "obelisk", "konoha"])
+def test_a_word_that_people_write_is_unwise_without_any_dictionary(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataprep.tags.trigger.dictionary", frozenset)
+    assert any("that people write" in line for line in trigger_report(word)), trigger_report(word)
+
+
+def test_nonsense_is_hardly_ever_a_word_that_people_write() -> None:
+    letters = np.array(list("bcdfghjklmnpqrstvwxz"))
+    drawn = np.random.default_rng(0).choice(letters, (2000, 4))
+    found = sum("".join(row) in written_words() for row in drawn)
+    assert found / 2000 < 0.02
+    assert len(written_words()) > 150_000
 
 
 def test_a_single_letter_is_unwise() -> None:
     assert "single letter" in trigger_report("v")[0]
 
 
-def test_a_missing_dictionary_is_said_where_it_would_tell_something(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_dictionary_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataprep.tags.trigger.dictionary", frozenset)
-    assert "no dictionary was found on this machine" in trigger_facts("quokka")
-    assert "dictionary" not in trigger_facts("sks")
+    assert held_against().endswith("no dictionary: this system has none")
