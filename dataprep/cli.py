@@ -280,16 +280,17 @@ def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE.safetensors")],
     other: Annotated[Path | None, typer.Argument(help="A second file, to compare.")] = None,
     as_config: Annotated[bool, typer.Option(help="Print a train.toml with its parameters.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --as-config: a new file to write it to.")] = None,
     hashes: Annotated[bool, typer.Option(help="Read the whole file and check its hashes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a LoRA's or checkpoint's header: training parameters, tags, hashes; never the tensors."""
     from dataprep.inspect import compare, describe, inspect_file
-    from dataprep.parameters import as_config as config_text
+    from dataprep.parameters import save_config
 
     reports = [inspect_file(path, check_hashes=hashes) for path in (file, other) if path is not None]
-    if as_config:
-        typer.echo(config_text(reports[0].metadata), nl=False)
+    if as_config or out:
+        typer.echo(save_config(reports[0].metadata, out), nl=False)
     elif as_json:
         typer.echo(json.dumps([report.as_dict() for report in reports], indent=1, ensure_ascii=False))
     else:

@@ -138,7 +138,8 @@ def _dataset(
                 folders[_whole(folder)] = (_count(facts.get("img_count")), _count(facts.get("n_repeats")))
     infos = [_nested(metadata, "ss_bucket_info", problems)]
     datasets = _nested(metadata, "ss_datasets", problems)
-    infos += [each.get("bucket_info") for each in datasets or () if isinstance(each, dict)]
+    sets = datasets if isinstance(datasets, list) else []
+    infos += [each.get("bucket_info") for each in sets if isinstance(each, dict)]
     for info in infos:
         found = info.get("buckets") if isinstance(info, dict) else None
         for bucket in found.values() if isinstance(found, dict) else ():

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+from dataprep.errors import InputError
 from dataprep.export.kohya import toml_value
+from dataprep.store import write_bytes
 
 
 class Parameter(NamedTuple):
@@ -96,6 +100,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
     },
 }
 _ABSENT = ("", "None")
+_TEXTS = ("output_name", "training_comment")  # may say anything
 # What training with --dataset_config tells in ss_datasets, of whole sets and of their folders
 _OF_DATASETS = (
     "batch_size_per_device", "resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
@@ -146,15 +151,49 @@ def as_config(metadata: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def save_config(metadata: Mapping[str, str], out: Path | None) -> str:
+    """What `as_config` makes, to be printed; or, where `out` names a file, written there.
+
+    Args:
+        metadata: of the published file.
+        out: a file that is not there yet.
+    Returns:
+        What to tell the user.
+    Raises:
+        InputError: there is such a file already.
+        DiskError: it cannot be written.
+    """
+    text = as_config(metadata)
+    if out is None:
+        return text
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out}: is there already and is left as it is; name another file with --out")
+    write_bytes(out, text.encode())
+    return f"{out}: written; look at each value, then: dataprep train DIR --config {out}\n"
+
+
 def _assignments(parameter: Parameter, text: str) -> list[str]:
     if parameter.setting == "optimizer_type":
         return _optimizer(text)
     value = _value(text)
+    if parameter.setting not in _TEXTS and _is_no_number(value):
+        why = "not finite in the file: it was trained with a broken value"
+        return [f"# {parameter.setting} = {toml_value(text)}  # {why}; choose one"]
     if parameter.setting == "resolution" and isinstance(value, list):
         value = ",".join(map(str, value))
     # The checkpoint's name is the author's, and no path on this machine.
     comment = "# " if parameter.setting in ("pretrained_model_name_or_path", "vae", "max_train_steps") else ""
     return [f"{comment}{parameter.setting} = {toml_value(value)}"]
+
+
+def _is_no_number(value: object) -> bool:
+    """Whether a value is nan or infinite, or a list with such a one."""
+    if isinstance(value, list):
+        return any(map(_is_no_number, value))
+    try:
+        return isinstance(value, str | float) and not math.isfinite(float(value))
+    except ValueError:
+        return False  # a text
 
 
 def _value(text: str) -> object:

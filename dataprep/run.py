@@ -205,7 +205,7 @@ def run(job: Job, observer: Observer, *, device: str = "cpu", threads: int = 1) 
         table = table.replace_schema_metadata({METADATA_KEY: json.dumps(_metadata(planned)).encode()})
         write_table(job.out / MANIFEST, table)
         write_report(job.out)
-        seen, wrong = _read_back(job.out, table)
+        seen, wrong = _read_back(job.out, table, planned.settings.project.waive)
         messages += [*_trigger_advice(planned), *seen, *(f"WRONG: {difference}" for difference in wrong)]
     seconds = time.perf_counter() - started
     models = planned.context.models
@@ -223,12 +223,12 @@ def _trigger_advice(planned: Planned) -> list[str]:
     return [trigger_facts(trigger), *trigger_report(trigger, vocabulary=vocabulary)]
 
 
-def _read_back(out: Path, table: pa.Table) -> tuple[list[str], list[str]]:
-    """What sd-scripts will see in the folder just written, and every difference to the plan."""
+def _read_back(out: Path, table: pa.Table, waived: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What sd-scripts will see in the folder just written, and every difference that is not accepted."""
     if not (out / "dataset.toml").is_file():
         return [], []
     view = read_folder(out)
-    return [describe(view)], differences(view, table)
+    return [describe(view)], [found for found in differences(view, table) if found.code not in waived]
 
 
 @contextmanager
@@ -369,8 +369,9 @@ def _metadata(planned: Planned) -> dict[str, Any]:
             **{stage.name: stage.model_dump(mode="json") for stage in planned.stages},
         },
         "stage_keys": {stage.name: key for stage, key in zip(planned.stages, planned.keys, strict=True)},
-        # Only training and class images need the base model: elsewhere it is named, and found when needed.
-        "models": {"base": {"name": family(project.models).models["base"]}}
+        # Only training and class images need the base model: elsewhere it is named, without the hash of files
+        # that nobody looked for, and found when needed.
+        "models": {"base": {"name": family(project.models).models["base"], "used": False}}
         | {
             kind: {"name": m.name, "path": str(m.path), "revision": m.revision, "sha256": m.sha256}
             for kind, m in planned.context.models.items()

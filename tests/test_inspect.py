@@ -112,6 +112,14 @@ def test_broken_nested_metadata_is_told_not_fatal(tmp_path: Path) -> None:
     describe(report)
 
 
+@pytest.mark.parametrize("text", ["3", "1.5", "true", '"text"', '{"a": 1}', "[[1]]"])
+def test_data_sets_that_are_no_list_are_left_out(tmp_path: Path, text: str) -> None:
+    save_file(lora(), tmp_path / "a.safetensors", {"ss_datasets": text, "ss_network_dim": "4"})
+    report = inspect_file(tmp_path / "a.safetensors")
+    assert report.buckets == {}
+    describe(report)
+
+
 def test_bfloat16_alphas_are_read(tmp_path: Path) -> None:
     text = json.dumps({"m.alpha": {"dtype": "BF16", "shape": [], "data_offsets": [0, 2]}}).encode()
     bf16 = struct.pack("<f", 16.0)[2:]

@@ -5,7 +5,14 @@ import json
 import tomllib
 from pathlib import Path
 
-from dataprep.parameters import as_config
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+from dataprep.cli import app
+from dataprep.errors import InputError
+from dataprep.parameters import as_config, save_config
 
 with gzip.open(Path(__file__).parent / "golden" / "lora_metadata.json.gz") as file:
     GOLDEN = json.load(file)["metadata"]  # of a LoRA that sd-scripts 48d368fa trained for two steps
@@ -32,7 +39,7 @@ def test_parameters_become_a_training_file() -> None:
 
 
 def test_the_bundled_trainer_reads_that_training_file(tmp_path: Path) -> None:
-    from dataprep.train.config import load_config
+    from dataprep.train_settings import load_config
 
     (tmp_path / "train.toml").write_text(as_config(GOLDEN), "utf-8")
     config, _ = load_config(tmp_path / "train.toml")
@@ -57,3 +64,32 @@ def test_a_dataset_config_gives_what_all_its_sets_agree_on() -> None:
         tomllib.loads(as_config({"ss_datasets": '[1, {"subsets": [2, {"is_reg": 3}]}, {"subsets": 4}]'}))
         == {}
     )
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "(1e999, 512)", "NaN"])
+def test_a_value_that_is_no_number_is_told_and_not_set(text: str) -> None:
+    written = as_config({"ss_learning_rate": text, "ss_seed": "3"})
+    assert "# learning_rate = " in written
+    assert "not finite in the file" in written
+    assert [*tomllib.loads(written).values()] == [{"seed": 3}, {}]
+    assert 'output_name = "nan"' in as_config({"ss_output_name": "nan"})  # a name, and a fine one
+
+
+def test_a_config_is_written_to_a_new_file_only(tmp_path: Path) -> None:
+    assert save_config(GOLDEN, None) == as_config(GOLDEN)
+    out = tmp_path / "train.toml"
+    assert f"dataprep train DIR --config {out}" in save_config(GOLDEN, out)
+    assert out.read_text("utf-8") == as_config(GOLDEN)
+    out.write_text("mine")
+    with pytest.raises(InputError, match="is there already"):
+        save_config(GOLDEN, out)
+    assert out.read_text() == "mine"
+
+
+def test_the_command_writes_the_file_that_out_names_and_none_twice(tmp_path: Path) -> None:
+    lora, out = tmp_path / "a.safetensors", tmp_path / "train.toml"
+    save_file({"x": np.zeros(1, np.float32)}, lora, {"ss_network_dim": "8"})
+    results = [CliRunner().invoke(app, ["inspect", str(lora), "--out", str(out)]) for _ in range(2)]
+    assert [result.exit_code for result in results] == [0, 2]
+    assert "network_dim = 8" in out.read_text("utf-8")
+    assert "network_dim = 8" in CliRunner().invoke(app, ["inspect", str(lora), "--as-config"]).output

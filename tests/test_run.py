@@ -171,6 +171,33 @@ def test_a_picture_that_nobody_planned_ends_the_run_as_not_done(copy: Job) -> No
     assert outcome.ending.startswith("not as planned")
 
 
+def test_a_dataset_toml_edited_on_purpose_is_wrong_until_it_is_accepted(copy: Job) -> None:
+    file = copy.out / "dataset.toml"
+    run(copy, Observer(), threads=2)  # it names the copied folder now
+    file.write_text("[general]\ncaption_dropout_rate = 0.5\n" + file.read_text("utf-8"), "utf-8")
+    outcome = run(copy, Observer(), threads=2)
+    (wrong,) = outcome.wrong
+    assert "caption_dropout_rate = 0.5, planned 0.0" in wrong
+    assert "caption_dropout_rate = 0.5" in file.read_text("utf-8")
+    assert [finding.code for finding in check(copy.out)].count("data-set-options") == 1
+    (copy.raw / "dataprep.toml").write_text('waive = ["data-set-options"]\n', "utf-8")
+    assert run(copy, Observer(), threads=2).wrong == []
+
+
+def test_latents_that_a_trainer_encoded_over_ours_are_found_and_written_anew(copy: Job) -> None:
+    run(copy, Observer(), threads=2)
+    row = next(r for r in read_manifest(copy.out)[0].to_pylist() if r["latents_key"])
+    shipped = copy.out / row["latents_file"]
+    with np.load(shipped) as file:
+        arrays = {name: file[name] for name in file.files}
+    zeros = np.zeros_like(arrays["latents"])
+    np.savez(shipped, **(arrays | {"latents": zeros}))  # keeps the other arrays, as sd-scripts does
+    assert "latents-stale" in [finding.code for finding in check(copy.out)]
+    assert run(copy, Observer(), threads=2).wrong == []
+    with np.load(shipped) as file:
+        assert np.array_equal(file["latents"], arrays["latents"])
+
+
 def test_two_families_are_refused_before_any_work(copy: Job) -> None:
     job = replace(copy, out=copy.out.parent / "other", overrides=("latents.family=sdxl",))
     with pytest.raises(ConfigError, match=r"latents.family = 'sdxl', .*export.family = 'sd1'"):

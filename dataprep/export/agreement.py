@@ -34,10 +34,10 @@ def check_agreement(stages: Sequence[Stage]) -> None:
         )
     texts = settings.get("texts", {})
     if texts.get("cache"):
-        _check_texts(texts["max_tokens"], settings.get("export", {}).get("train", {}))
+        _check_texts(texts, settings.get("export", {}).get("train", {}))
 
 
-def _check_texts(max_tokens: int, train: Mapping[str, Any]) -> None:
+def _check_texts(texts: Mapping[str, Any], train: Mapping[str, Any]) -> None:
     if not train.get("cache_text_encoder_outputs", True):
         return
     if varying := [name for name in _VARYING if train.get(name)]:
@@ -45,9 +45,20 @@ def _check_texts(max_tokens: int, train: Mapping[str, Any]) -> None:
             f"export.train: {', '.join(varying)}: changes captions at every use, which texts.cache = true "
             "forbids: their text-encoder outputs are computed once; take one of the two out"
         )
-    length = train.get("max_token_length") or 75
+    if texts.get("family") in ("flux", "sd3"):
+        _check_t5(train)
+        return
+    length, max_tokens = train.get("max_token_length") or 75, texts["max_tokens"]
     if "max_token_length" in train and length != max_tokens:
         raise ConfigError(
             f"export.train: max_token_length = {length}, but texts.max_tokens = {max_tokens}: the cached "
             "outputs have that length; leave max_token_length out, it is written for you"
+        )
+
+
+def _check_t5(train: Mapping[str, Any]) -> None:
+    if masked := [name for name in ("apply_t5_attn_mask", "apply_lg_attn_mask") if train.get(name)]:
+        raise ConfigError(
+            f"export.train: {', '.join(masked)}: the outputs that texts.cache = true keeps are made without "
+            "masks, so sd-scripts would compute them anew; take one of the two out"
         )

@@ -14,7 +14,7 @@ from PIL import Image
 from dataprep.buckets import Size
 from dataprep.captions import tag_key, tags_of
 from dataprep.digest import digest
-from dataprep.export.kohya_rules import CACHE_STYLES, TEXT_CACHE_SUFFIXES, Family, is_whole, latents_name
+from dataprep.export.kohya_rules import CACHE_STYLES, TEXT_CACHES, Family, is_whole, latents_name
 from dataprep.export.names import safe_name, unique_names
 from dataprep.export.sync import Wanted
 from dataprep.store import LostBlob
@@ -102,13 +102,13 @@ def latents(row: dict[str, Any], file: str, blob: Path) -> Wanted:
 
 
 def texts(row: dict[str, Any], file: str, blob: Path) -> Wanted:
-    """The text encoders' outputs for SDXL, copied like latents."""
+    """The text encoders' outputs, copied like latents."""
     return Wanted(file, "texts", row["texts_key"], lambda: _whole(blob), row)
 
 
-def texts_file(picture: str) -> str:
-    """Path of a picture's text-encoder outputs, SDXL."""
-    return picture.removesuffix(".png") + TEXT_CACHE_SUFFIXES[0]
+def texts_file(picture: str, family: Family) -> str:
+    """Path of a picture's text-encoder outputs."""
+    return picture.removesuffix(".png") + TEXT_CACHES[family].suffix
 
 
 def _whole(blob: Path) -> bytes:

@@ -1,10 +1,12 @@
-"""One latents file as sd-scripts reads it, and whether it makes use of it: by its own rules, and by ours.
+"""One cache file as sd-scripts reads it, and whether it makes use of it: by its own rules, and by ours.
 
-Ours are stricter where sd-scripts looks away: values that are not finite, and masks that it was not told of.
+Ours are stricter where sd-scripts looks away: values that are not finite, masks that it was not told of,
+sizes that are not the picture's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 import zlib
@@ -16,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from dataprep.buckets import Size
+from dataprep.buckets import Size, stored_crop
+from dataprep.export.kohya_rules import TEXT_CACHES, TextCacheStyle
 
 # What decides whether sd-scripts makes use of latents on disk; each is off unless said.
 OPTIONS = ("cache_latents_to_disk", "flip_aug", "alpha_mask", "color_aug", "random_crop")
@@ -24,7 +27,8 @@ OPTIONS = ("cache_latents_to_disk", "flip_aug", "alpha_mask", "color_aug", "rand
 UNREADABLE = (
     OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-_REMEMBERED = 20_000  # files; about 1 kB each
+_LARGE_BYTES = 2**22  # a file of texts over it is not read whole: a thousand would be gigabytes
+_REMEMBERED = 20_000  # files of each kind; about 1 kB each
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,21 @@ class Cache:
     fingerprint: str | None
     keys: frozenset[str]  # arrays that its family's reader finds, named without the latent's size
     finite: bool  # no latent is NaN or infinite
+    sizes: tuple[tuple[float, ...], tuple[float, ...]]  # original_size and crop_ltrb
+    sha256: str  # of the file
+
+
+@dataclass(frozen=True)
+class TextCache:
+    """What a file of text-encoder outputs holds."""
+
+    file: str
+    fingerprint: str | None
+    shapes: Mapping[str, tuple[int, ...]]
+    flags: Mapping[str, bool]  # apply_t5_attn_mask and its like
+    finite: bool  # as far as it was read
+    sha256: str  # of the file, "" where it was not read whole
+    mtime_ns: int
 
 
 def cache_options(settings: Mapping[str, Any]) -> dict[str, bool]:
@@ -59,6 +78,41 @@ def refusal(cache: Cache, options: Mapping[str, bool]) -> str:
     return "" if cache.finite else "they hold values that are not finite"
 
 
+def misplaced(cache: Cache, size: Size, bucket: Size) -> str:
+    """What original_size and crop_ltrb say that is not so, "" if all is; SDXL is trained with both."""
+    told, crop = cache.sizes
+    if told != size:
+        return f"original_size {told}, the picture is {size}"
+    wanted = tuple(stored_crop(bucket, *size))
+    same = len(crop) == len(wanted) and np.allclose(crop, wanted, atol=1e-3)
+    return "" if same else f"crop_ltrb {crop}, wanted {wanted}"
+
+
+def text_refusal(cache: TextCache, options: Mapping[str, Any], style: TextCacheStyle) -> str:
+    """Why a file of text-encoder outputs is not accepted, "" if it is.
+
+    Args:
+        cache: the file.
+        options: of train.toml.
+        style: the family's.
+    """
+    if missing := [name for name in (*style.shapes, *style.flags) if name not in cache.shapes]:
+        return f"they lack {', '.join(missing)}"
+    for name in style.flags:
+        if cache.flags[name] != bool(options.get(name, False)):
+            return f"they were made with {name} {'on' if cache.flags[name] else 'off'}"
+    lengths = {name: cache.shapes[name] for name in style.shapes}
+    for name, dimensions in style.shapes.items():
+        if len(lengths[name]) != dimensions:
+            return f"{name} is of shape {lengths[name]}"
+    wanted = style.positions(options)
+    wrong = {name: lengths[name][0] for name in style.read if wanted and lengths[name][0] != wanted}
+    if wrong:
+        name, found = next(iter(wrong.items()))
+        return f"{name} has {found} positions, with this train.toml it must have {wanted}"
+    return "" if cache.finite else "they hold values that are not finite"
+
+
 def read_cache(root: Path, path: Path, bucket: Size, plain_keys: bool) -> Cache:
     """Read a latents file, all of it.
 
@@ -79,9 +133,7 @@ def read_cache(root: Path, path: Path, bucket: Size, plain_keys: bool) -> Cache:
 def _read(root: Path, path: Path, bucket: Size, plain_keys: bool, _state: tuple[int, int, int]) -> Cache:
     sized = f"_{bucket[1] // 8}x{bucket[0] // 8}"
     key = "" if plain_keys else sized
-    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-        # Each array whole, so that its checksum is compared.
-        data = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    data, sha256 = _arrays(path)
     wanted = ("latents", "original_size", "crop_ltrb")
     if missing := [name + key for name in wanted if name + key not in data]:
         raise KeyError(f"lacks {', '.join(missing)}")
@@ -92,7 +144,65 @@ def _read(root: Path, path: Path, bucket: Size, plain_keys: bool, _state: tuple[
     if any(array.dtype.kind != "f" for array in latents):
         raise ValueError(f"latents are {latents[0].dtype}, wanted floats")
     finite = all(bool(np.isfinite(array).all()) for array in latents)
-    return Cache(path.relative_to(root).as_posix(), latents[0].shape, fingerprint, keys, finite)
+    size, crop = (tuple(_array(data[name + key]).ravel().tolist()) for name in wanted[1:])
+    file = path.relative_to(root).as_posix()
+    return Cache(file, latents[0].shape, fingerprint, keys, finite, (size, crop), sha256)
+
+
+def read_texts(root: Path, path: Path, family: str) -> TextCache:
+    """Read a file of text-encoder outputs: all of it, or of a large one what its arrays are.
+
+    Raises:
+        OSError, ValueError and the others of UNREADABLE: sd-scripts would stop at it.
+    """
+    found = path.stat()
+    return _read_texts(root, path, family, (found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@lru_cache(_REMEMBERED)
+def _read_texts(root: Path, path: Path, family: str, state: tuple[int, int, int]) -> TextCache:
+    style = TEXT_CACHES[family]  # type: ignore[index]
+    if state[0] > _LARGE_BYTES:  # T5's are 8 MB each
+        shapes, arrays = _headers(path)
+        sha256 = ""
+    else:
+        data, sha256 = _arrays(path)
+        arrays = {name: _array(part) for name, part in data.items()}
+        shapes = {name: array.shape for name, array in arrays.items()}
+    return TextCache(
+        path.relative_to(root).as_posix(),
+        str(arrays["fingerprint"]) if "fingerprint" in arrays else None,
+        {name: shapes[name] for name in (*style.shapes, *style.flags) if name in shapes},
+        {name: bool(np.any(arrays[name])) for name in style.flags if name in arrays},
+        all(bool(np.isfinite(array).all()) for array in arrays.values() if array.dtype.kind == "f"),
+        sha256,
+        state[1],
+    )
+
+
+def _headers(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """Every array's shape, and the small arrays themselves."""
+    shapes, arrays = {}, {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if info.file_size < _LARGE_BYTES // 100:
+                arrays[name] = _array(archive.read(info))
+                shapes[name] = arrays[name].shape
+                continue
+            with archive.open(info) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0
+                shapes[name] = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)[0]
+    return shapes, arrays
+
+
+def _arrays(path: Path) -> tuple[dict[str, bytes], str]:
+    """Every array's bytes, checksums compared, and the file's SHA-256."""
+    whole = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        data = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    return data, hashlib.sha256(whole).hexdigest()
 
 
 def _array(data: bytes) -> Any:  # noqa: ANN401 - an array of any shape and dtype

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -44,8 +44,52 @@ CACHE_STYLES: dict[Family, CacheStyle] = {
 # FLUX latents are cached as (z - shift) * scale, all other families' unscaled.
 FLUX_SHIFT, FLUX_SCALE = 0.1159, 0.3611
 
-# Text-encoder caches: they survive every edit of the caption, so stale ones have to be known by name.
-TEXT_CACHE_SUFFIXES = ("_te_outputs.npz", "_flux_te.npz", "_sd3_te.npz")
+
+@dataclass(frozen=True)
+class TextCacheStyle:
+    """How one family's text-encoder outputs are cached on disk; they survive every edit of the caption."""
+
+    suffix: str  # of the file name
+    shapes: Mapping[str, int]  # array -> how many dimensions it has
+    read: tuple[str, ...]  # arrays with a row for each position of the text
+    flags: tuple[str, ...] = ()  # options that must be as when it was made
+    option: str = "t5xxl_max_token_length"  # that says how many positions there are
+    default: int | None = None  # None: the base model decides
+    extra: int = 0  # positions that the option does not count, such as start and end
+
+    def positions(self, options: Mapping[str, object]) -> int | None:
+        """Positions of every text with these options of train.toml, None where the base model decides."""
+        length = options.get(self.option) or self.default
+        return length + self.extra if isinstance(length, int) else None
+
+
+TEXT_CACHES: dict[Family, TextCacheStyle] = {
+    "sdxl": TextCacheStyle(
+        "_te_outputs.npz",
+        {"hidden_state1": 2, "hidden_state2": 2, "pool2": 1},
+        ("hidden_state1", "hidden_state2"),
+        option="max_token_length",
+        default=75,
+        extra=2,
+    ),
+    "flux": TextCacheStyle(
+        "_flux_te.npz",
+        {"l_pooled": 1, "t5_out": 2, "txt_ids": 2, "t5_attn_mask": 1},
+        ("t5_out", "txt_ids", "t5_attn_mask"),
+        ("apply_t5_attn_mask",),
+    ),
+    "sd3": TextCacheStyle(
+        "_sd3_te.npz",
+        {
+            "lg_out": 2, "lg_pooled": 1, "t5_out": 2, "clip_l_attn_mask": 1, "clip_g_attn_mask": 1,
+            "t5_attn_mask": 1,
+        },
+        ("t5_out", "t5_attn_mask"),
+        ("apply_lg_attn_mask", "apply_t5_attn_mask"),
+        default=256,
+    ),
+}  # fmt: skip
+TEXT_CACHE_SUFFIXES = tuple(style.suffix for style in TEXT_CACHES.values())
 IMAGE_SUFFIXES = tuple(
     e for suffix in (".png", ".jpg", ".jpeg", ".webp", ".bmp") for e in (suffix, suffix.upper())
 )

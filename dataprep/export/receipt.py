@@ -101,10 +101,11 @@ def retouched(out: Path) -> list[str]:
         InputError: the receipt cannot be read.
     """
     entries = read_receipt(out).to_pylist()
-    return [entry["file"] for entry in entries if entry["kind"] == "image" and _is_changed(out, entry)]
+    return [entry["file"] for entry in entries if entry["kind"] == "image" and is_changed(out, entry)]
 
 
-def _is_changed(out: Path, entry: Mapping[str, Any]) -> bool:
+def is_changed(out: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file of the receipt is there with other content; equal size and time are taken as equal."""
     path = out / entry["file"]
     if not path.is_file():
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ def sync(
     work.remove_unwanted({item.file for item in wanted})
     work.remove_stale_latents(wanted)
     work.remove_rivals(wanted)
+    work.remove_broken(wanted)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for _ in pool.map(work.settle_row, _by_row(wanted)):
             pass
@@ -226,6 +228,16 @@ class _Sync:
                 if cache == f"{stem}.npz" or (cache != item.file and cache.endswith(ending)):
                     self._unlink(cache)
                     self._caches[stem, "image"].remove(cache)
+                    self.report.displaced.append(cache)
+
+    def remove_broken(self, wanted: Iterable[Wanted]) -> None:
+        """A trainer's own outputs of captions that it was killed in writing: it would stop at such a file."""
+        for item in wanted:
+            caches = self._caches.get((item.file.rpartition(".")[0], "caption"), [])
+            for cache in [] if item.kind != "caption" else list(caches):
+                if not zipfile.is_zipfile(inside(self.out, cache)):
+                    self._unlink(cache)
+                    caches.remove(cache)
                     self.report.displaced.append(cache)
 
     def _unlink(self, file: str) -> None:

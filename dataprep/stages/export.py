@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from dataprep.errors import ConfigError
 from dataprep.export import kohya
-from dataprep.export.kohya_rules import Family, array_names
+from dataprep.export.kohya_rules import TEXT_CACHES, Family, array_names
 from dataprep.export.names import safe_name
 from dataprep.export.presets import Purpose, TrainPlan, needed_tokens, train_toml
 from dataprep.export.sync import Report, Wanted, sync
@@ -26,7 +26,7 @@ from dataprep.taken import read_taken
 _LOG = logging.getLogger(__name__)
 _NAMED_IN_LOG = 5
 # Without these sd-scripts makes no use of the text encoders' outputs.
-_TEXTS_KEPT = {
+_TEXTS_KEPT: dict[str, bool | int] = {
     "cache_text_encoder_outputs": True,
     "cache_text_encoder_outputs_to_disk": True,
     "network_train_unet_only": True,
@@ -63,7 +63,7 @@ class Export(Stage):
     ) -> Mapping[str, bool | int | float | str]:
         """Refuse now what training would refuse later."""
         from dataprep.kohya_args import known_names, misspelt
-        from dataprep.train.config import load_config
+        from dataprep.train_settings import load_config
 
         if wrong := misspelt(train):
             raise ValueError(wrong)
@@ -124,7 +124,7 @@ class Export(Stage):
             files.append(kohya.latents(row, kohya.latents_file(picture, row, self.family), blob))
         if row["texts_key"] is not None:
             blob = context.blobs.path(row["texts_key"], TEXTS_SUFFIX)
-            files.append(kohya.texts(row, kohya.texts_file(picture), blob))
+            files.append(kohya.texts(row, kohya.texts_file(picture, self.family), blob))
         return files
 
     def caption(self, row: Row) -> str:
@@ -135,6 +135,11 @@ class Export(Stage):
         if row["role"] == "reg":
             return self.class_word or "class"
         return ", ".join(word for word in (self.trigger, self.class_word) if word) or self.purpose
+
+    def _kept_length(self, placed: list[Row], context: Context) -> int | None:
+        """Tokens of the captions whose text-encoder outputs are kept, None where none are."""
+        key = next((row["texts_key"] for row in placed if row["texts_key"]), None)
+        return None if key is None else kept_tokens(context.blobs.path(key, TEXTS_SUFFIX), self.family)
 
     def _configs(self, placed: list[Row], pictures: dict[str, str], context: Context) -> list[Wanted]:
         if not placed:
@@ -152,6 +157,7 @@ class Export(Stage):
         )
         train = [row for row in placed if row["role"] == "train"]
         longest = max((row["caption_tokens"] or 0 for row in placed), default=0)
+        length = self._kept_length(placed, context)
         plan = TrainPlan(
             purpose=self.purpose,
             family=self.family,
@@ -163,12 +169,14 @@ class Export(Stage):
             # A file name: of a trigger such as ../a it must not lead elsewhere.
             name=safe_name(self.trigger or self.class_word or self.purpose, ascii_only=self.ascii_names),
             caption_tokens=longest,
-            cached_tokens=_cached_tokens(placed, longest, context),
+            cached_tokens=_cached_tokens(length, longest) if self.family == "sdxl" else None,
             sizes=tuple(sizes),
             extras=extras,
             keep_tokens=kept,
         )
-        texts = _TEXTS_KEPT if any(row["texts_key"] for row in placed) else {}
+        texts = {} if length is None else _TEXTS_KEPT
+        if length is not None and (option := TEXT_CACHES[self.family].option) != "max_token_length":
+            texts = {**texts, option: length}
         return [
             kohya.config("dataset.toml", dataset),
             kohya.config("train.toml", train_toml(plan, {**texts, **self.train})),
@@ -200,17 +208,13 @@ _COLUMNS = pa.schema(
 )
 
 
-def _cached_tokens(placed: list[Row], longest: int, context: Context) -> int | None:
-    """The length, in tokens, of the captions whose text-encoder outputs are kept; None where none are.
+def _cached_tokens(length: int | None, longest: int) -> int | None:
+    """The length, in tokens, of SDXL's captions whose text-encoder outputs are kept; None where none are.
 
     Raises:
         ConfigError: the longest caption would be cut.
     """
-    key = next((row["texts_key"] for row in placed if row["texts_key"]), None)
-    if key is None:
-        return None
-    length = kept_tokens(context.blobs.path(key, TEXTS_SUFFIX))
-    if needed_tokens(longest) > length:
+    if length is not None and needed_tokens(longest) > length:
         raise ConfigError(
             f"texts.max_tokens = {length}: the longest caption has {longest} tokens and would be cut; set "
             f"texts.max_tokens = {needed_tokens(longest)}"
@@ -269,7 +273,7 @@ def tell(report: Report) -> None:
         ),
         (
             report.displaced,
-            "removed: a trainer's own caches, of older files or taken instead of those here",
+            "removed: a trainer's own caches, broken, of older files, or taken instead of those here",
         ),
     ):
         if files:

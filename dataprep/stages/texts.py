@@ -7,7 +7,8 @@ has another key, and export replaces or removes the file.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -17,19 +18,21 @@ from pydantic import Field, model_validator
 
 from dataprep.digest import digest
 from dataprep.export.kohya import one_line
-from dataprep.export.kohya_rules import Family
+from dataprep.export.kohya_rules import TEXT_CACHES, Family
+from dataprep.inference.t5 import LENGTHS, load_t5_encoders
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch, per_row
 from dataprep.store import LostBlob
 
 SUFFIX = ".te.npz"  # of the blobs
+_OVERFLOW = {"error": "overflow: the text encoders' output of this caption is not finite"}
 
 
 class Texts(Stage):
     """Settings of text-encoder outputs.
 
-    Supported: SDXL's `_te_outputs.npz`. SD1 and SD2 have no such files: sd-scripts encodes captions as it
-    trains. FLUX and SD3 are not supported: theirs need the T5 encoder (5 to 10 GB), so sd-scripts writes them
-    itself on its first run; their latents are cached here, and caches of old captions are removed here too.
+    Supported: SDXL's `_te_outputs.npz`, FLUX's `_flux_te.npz`, SD3's `_sd3_te.npz`. SD1 and SD2 have no such
+    files: sd-scripts encodes captions as it trains. FLUX and SD3 need their folder in diffusers layout as the
+    base model, with the T5 encoder (5 to 10 GB), and 4 to 8 MB a caption.
     """
 
     name: ClassVar[str] = "texts"
@@ -38,24 +41,28 @@ class Texts(Stage):
 
     cache: Annotated[
         bool,
-        Field(description="keep SDXL's text-encoder outputs of each caption; they are then not trained"),
+        Field(description="keep text-encoder outputs of each caption; the encoders are then not trained"),
     ] = False
     family: Annotated[Family, Field(description="family of the base model; decides file names")] = "sd1"
     max_tokens: Annotated[
         Literal[75, 150, 225],
-        Field(description="of a caption, as sd-scripts' max_token_length; more is cut"),
+        Field(description="of a caption, as sd-scripts' max_token_length; more is cut; SDXL"),
     ] = 75
+    t5_tokens: Annotated[
+        int | None,
+        Field(
+            ge=16,
+            le=512,
+            description="of a caption, as sd-scripts' t5xxl_max_token_length; None: 512 (flux), 256 (sd3)",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _kept_by_sd_scripts(self) -> Self:
-        if self.cache and self.family != "sdxl":
-            why = (
-                "sd-scripts has no such files for Stable Diffusion 1 and 2"
-                if self.family in ("sd1", "sd2")
-                else "they need the T5 encoder, and sd-scripts writes them itself on its first run"
-            )
+        if self.cache and self.family not in TEXT_CACHES:
             raise ValueError(
-                f"text-encoder outputs are kept for family sdxl only, this is {self.family}: {why}"
+                f"text-encoder outputs are kept for {', '.join(TEXT_CACHES)} only, this is {self.family}: "
+                "sd-scripts has no such files for Stable Diffusion 1 and 2"
             )
         return self
 
@@ -68,24 +75,48 @@ class Texts(Stage):
         """Load the text encoders. Raises ModelError."""
         if not self.cache:
             return per_row(self, lambda _: {"texts_key": None})
+        model = context.models["base"]
+        encoded = self._encoder(model.path, context.device)
+
+        def load(row: Row) -> tuple[str, str]:
+            text = one_line(row["caption"])
+            return digest(self.name, self.version, text, *self._form(), model.sha256), text
+
+        def encode(items: list[tuple[str, str]]) -> list[Mapping[str, Any]]:
+            fresh = {key: text for key, text in items if text and not context.blobs.has(key, SUFFIX)}
+            failed: set[str] = set()
+            for key, arrays in zip(fresh, encoded(list(fresh.values())), strict=True):
+                if all(np.isfinite(array).all() for array in arrays.values()):
+                    _keep(context, key, arrays)
+                else:
+                    failed.add(key)
+            return [
+                _OVERFLOW if key in failed else {"texts_key": key if text else None} for key, text in items
+            ]
+
+        return per_batch(self, load, encode)
+
+    def _form(self) -> tuple[str | int, ...]:
+        """What of the settings the outputs depend on."""
+        if self.family in LENGTHS:
+            return (TEXT_CACHES[self.family].suffix, self._t5_length)
+        return (self.max_tokens,)
+
+    @property
+    def _t5_length(self) -> int:
+        return self.t5_tokens or next(n for family, n in LENGTHS.items() if family == self.family)
+
+    def _encoder(self, path: Path, device: str) -> Callable[[list[str]], list[dict[str, Any]]]:
+        """A function from texts to their arrays in sd-scripts' names. Raises ModelError."""
+        if self.family == "flux" or self.family == "sd3":
+            encoders = load_t5_encoders(path, self.family, device)
+            # One by one: T5's outputs of a batch would be hundreds of megabytes.
+            return lambda texts: [each for text in texts for each in encoders.encode([text], self._t5_length)]
         import torch
 
         from dataprep.inference.base import load_text_encoders
 
-        model = context.models["base"]
-        base = load_text_encoders(model.path, context.device, torch.float32)
-
-        def load(row: Row) -> tuple[str, str]:
-            text = one_line(row["caption"])
-            return digest(self.name, self.version, text, self.max_tokens, model.sha256), text
-
-        def encode(items: list[tuple[str, str]]) -> list[Mapping[str, Any]]:
-            fresh = {key: text for key, text in items if text and not context.blobs.has(key, SUFFIX)}
-            for key, arrays in zip(fresh, self._encoded(base, list(fresh.values())), strict=True):
-                _keep(context, key, arrays)
-            return [{"texts_key": key if text else None} for key, text in items]
-
-        return per_batch(self, load, encode)
+        return partial(self._encoded, load_text_encoders(path, device, torch.float32))
 
     def _encoded(self, base: Any, texts: list[str]) -> list[dict[str, Any]]:  # noqa: ANN401 - a Base
         """Arrays of each text in sd-scripts' names: (75 n + 2, C) of both encoders, (C,) of the second."""
@@ -118,10 +149,11 @@ def _keep(context: Context, key: str, arrays: dict[str, Any]) -> None:
     context.blobs.put(key, SUFFIX, write)
 
 
-def kept_tokens(path: Path) -> int:
-    """The max_tokens with which a file of outputs was made. Raises LostBlob."""
+def kept_tokens(path: Path, family: Family) -> int:
+    """The max_tokens or t5_tokens with which a file of outputs was made. Raises LostBlob."""
+    style = TEXT_CACHES[family]
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-            return int(arrays["hidden_state1"].shape[0]) - 2  # without start and end
+            return int(arrays[style.read[0]].shape[0]) - style.extra
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise LostBlob(f"{path}: text-encoder outputs are gone or damaged; run again") from error

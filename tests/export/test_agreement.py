@@ -38,3 +38,11 @@ def test_a_token_length_other_than_the_cached_outputs_is_refused() -> None:
     check({"max_tokens": 150}, {"max_token_length": 150})
     with pytest.raises(ConfigError, match=r"max_token_length = 225, but texts.max_tokens = 150"):
         check({"max_tokens": 150}, {"max_token_length": 225})
+
+
+def test_masks_that_outputs_of_t5_were_not_made_with_are_refused() -> None:
+    texts = Texts(cache=True, family="flux")
+    check_agreement([Latents(family="flux"), texts, Export(family="flux")])
+    masked = Export.model_validate({"family": "flux", "train": {"apply_t5_attn_mask": True}})
+    with pytest.raises(ConfigError, match=r"apply_t5_attn_mask.*compute them anew"):
+        check_agreement([Latents(family="flux"), texts, masked])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from dataprep.errors import InputError
+from dataprep.export.difference import Difference
 from dataprep.export.kohya import dataset_toml
 from dataprep.export.kohya_reader import describe, differences, read_data_dirs, read_folder
-from dataprep.export.kohya_rules import latent_arrays, latents_name
+from dataprep.export.kohya_rules import CACHE_STYLES, TEXT_CACHES, Family, latent_arrays, latents_name
 from dataprep.export.presets import TrainPlan, train_toml
+from dataprep.export.sync import Wanted, sync
 
 Make = Callable[..., dict[str, Any]]
 
@@ -22,8 +27,9 @@ Make = Callable[..., dict[str, Any]]
 class Folder:
     """A prepared folder, written by hand."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, family: Family = "sd1") -> None:
         self.root = root
+        self.family = family
         self.rows: list[dict[str, Any]] = []
 
     def add(
@@ -40,10 +46,9 @@ class Folder:
             "caption": "girl" if reg else "sks girl, smile", "latents_file": None,
         }  # fmt: skip
         if cached:
-            row["latents_file"] = latents_name(f"{folder}/{name}", *size, "sd1")
-            arrays = latent_arrays(
-                np.zeros((4, size[1] // 8, size[0] // 8), np.float32), size, size, "k", "sd1"
-            )
+            row["latents_file"] = latents_name(f"{folder}/{name}", *size, self.family)
+            shape = (CACHE_STYLES[self.family].channels, size[1] // 8, size[0] // 8)
+            arrays = latent_arrays(np.zeros(shape, np.float32), size, size, "k", self.family)
             np.savez(self.root / str(row["latents_file"]), **arrays)
         self.rows.append(row)
         return path
@@ -52,12 +57,12 @@ class Folder:
         subsets = {"img/2_sks girl": (2, False)}
         if (self.root / "reg").exists():
             subsets["reg/1_girl"] = (1, True)
-        text = dataset_toml(self.root, subsets, [(128, 64), (64, 128)], 128, 1, "sd1")
+        text = dataset_toml(self.root, subsets, [(128, 64), (64, 128)], 128, 1, self.family)
         (self.root / "dataset.toml").write_text(text)
 
-    def differences(self) -> list[str]:
+    def differences(self) -> list[Difference]:
         self.configure()
-        return differences(read_folder(self.root), pa.Table.from_pylist(self.rows))
+        return differences(read_folder(self.root, self.family), pa.Table.from_pylist(self.rows))
 
 
 @pytest.fixture
@@ -116,6 +121,10 @@ def empty_array(cache: Path) -> None:
         (spoil_cache(latents=np.zeros((4, 4, 4), np.float32)), "of shape (4, 4, 4)"),
         (spoil_cache(crop_ltrb=None), "lacks crop_ltrb"),
         (spoil_cache(fingerprint=np.array("other")), "made of other pixels"),
+        (spoil_cache(fingerprint=None), "they have no fingerprint"),
+        (spoil_cache(original_size=np.array([1, 1])), "original_size (1, 1)"),
+        (spoil_cache(crop_ltrb=np.zeros(3)), "crop_ltrb (0.0, 0.0, 0.0)"),
+        (spoil_cache(crop_ltrb=np.array([0, 0, 64, 64])), "crop_ltrb (0, 0, 64, 64)"),
         (lambda path: cache_of(path).write_bytes(b"PK"), "broken"),
         (spoil_cache(latents=np.array(["text"])), "wanted floats"),
         (lambda path: empty_array(cache_of(path)), "broken"),
@@ -145,6 +154,13 @@ def test_a_picture_without_latents_takes_its_size_from_a_neighbours(tmp_path: Pa
     assert any(
         "1.png: is 128x64" in difference and "64x128" in difference for difference in folder.differences()
     )
+
+
+def test_latents_of_the_oldest_name_are_the_ones_that_are_read(folder: Folder) -> None:
+    picture = folder.root / "img/2_sks girl/a.png"
+    picture.with_suffix(".npz").write_bytes(b"broken")
+    found = folder.differences()
+    assert any("a.npz: broken" in difference and difference.code == "training-stops" for difference in found)
 
 
 def test_names_whose_beginnings_are_equal_are_fine_when_each_has_latents(tmp_path: Path) -> None:
@@ -246,9 +262,184 @@ def test_a_damaged_byte_within_latents_is_found(folder: Folder) -> None:
     assert "latents accepted for 1 of 2" in describe(read_folder(folder.root))
 
 
-def test_a_resolution_that_sd_scripts_refuses_is_told_with_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "dataset.toml").write_text(
-        '[[datasets]]\nresolution = "256,256"\n[[datasets.subsets]]\nimage_dir = "img"\n', "utf-8"
-    )
-    with pytest.raises(InputError, match=r"resolution is a text.*delete it"):
-        read_folder(tmp_path)
+def written_texts(folder: Folder, name: str = "a", **changes: Any) -> Path:
+    """SDXL's outputs for a picture, and a train.toml that makes use of them."""
+    (folder.root / "train.toml").write_text(TO_DISK + "cache_text_encoder_outputs_to_disk = true\n")
+    arrays: dict[str, Any] = {
+        "hidden_state1": np.zeros((77, 8), np.float32), "hidden_state2": np.zeros((77, 12), np.float32),
+        "pool2": np.zeros(12, np.float32), "fingerprint": np.array("t"),
+    }  # fmt: skip
+    arrays = {key: value for key, value in (arrays | changes).items() if value is not None}
+    path = folder.root / f"img/2_sks girl/{name}_te_outputs.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def sdxl(tmp_path: Path) -> Folder:
+    """One picture with text-encoder outputs as planned."""
+    folder = Folder(tmp_path, "sdxl")
+    folder.add("a")
+    folder.rows[0]["texts_key"] = "t"
+    written_texts(folder)
+    return folder
+
+
+def test_text_encoder_outputs_as_planned_are_accepted(sdxl: Folder) -> None:
+    assert sdxl.differences() == []
+    assert "text-encoder outputs accepted for 1 of 1" in describe(read_folder(sdxl.root, "sdxl"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "code"),
+    [
+        ({"pool2": None}, "they lack pool2", "texts-stale"),
+        ({"hidden_state1": np.zeros((152, 8), np.float32)}, "152 positions", "texts-stale"),
+        ({"hidden_state1": np.zeros((1, 77, 8), np.float32)}, "of shape (1, 77, 8)", "texts-stale"),
+        ({"pool2": np.full(12, np.nan, np.float32)}, "not finite", "texts-stale"),
+        ({"fingerprint": np.array("other")}, "another caption or another encoder", "texts-stale"),
+        ({"fingerprint": None}, "another caption or another encoder", "texts-stale"),
+    ],
+)
+def test_text_encoder_outputs_that_are_not_the_planned_ones_are_found(
+    sdxl: Folder, changes: dict[str, Any], message: str, code: str
+) -> None:
+    written_texts(sdxl, **changes)
+    (found,) = sdxl.differences()
+    assert message in found
+    assert found.code == code
+
+
+def test_a_truncated_file_of_text_encoder_outputs_stops_sd_scripts(sdxl: Folder) -> None:
+    path = written_texts(sdxl)
+    path.write_bytes(path.read_bytes()[:-40])
+    assert [found.code for found in sdxl.differences()] == ["training-stops", "texts-stale"]
+
+
+def test_text_encoder_outputs_of_an_edited_caption_are_stale(sdxl: Folder) -> None:
+    (sdxl.root / "img/2_sks girl/a.txt").write_text("sks girl, frown\n")
+    assert any("the caption that it had before" in found for found in sdxl.differences())
+
+
+def test_what_sd_scripts_made_of_a_caption_itself_is_stale_only_when_the_caption_is_newer(
+    sdxl: Folder,
+) -> None:
+    cache = written_texts(sdxl, fingerprint=None)
+    sdxl.rows[0]["texts_key"] = None
+    assert sdxl.differences() == []
+    caption = sdxl.root / "img/2_sks girl/a.txt"
+    caption.write_text("sks girl, frown\n")
+    os.utime(caption, ns=(1, cache.stat().st_mtime_ns - 1))
+    assert not any("text-encoder" in found for found in sdxl.differences())  # made after the edit
+    os.utime(caption, ns=(1, cache.stat().st_mtime_ns + 1))
+    assert any("the caption that it had before" in found for found in sdxl.differences())
+
+
+def test_text_encoder_outputs_are_not_asked_for_where_training_does_not_read_them(sdxl: Folder) -> None:
+    path = written_texts(sdxl)
+    path.write_bytes(b"broken")
+    sdxl.rows[0]["texts_key"] = None
+    (sdxl.root / "train.toml").write_text(TO_DISK)
+    assert sdxl.differences() == []
+
+
+@pytest.mark.parametrize("family", ["sd3", "flux"])
+def test_outputs_of_t5_belong_to_the_options_that_they_were_made_with(tmp_path: Path, family: Family) -> None:
+    folder = Folder(tmp_path, family)
+    folder.add("a")
+    toml = TO_DISK + "cache_text_encoder_outputs_to_disk = true\nt5xxl_max_token_length = 256\n"
+    (tmp_path / "train.toml").write_text(toml)
+    style = TEXT_CACHES[family]
+    arrays: dict[str, Any] = {name: np.zeros((256, 4)[:size]) for name, size in style.shapes.items()}
+    np.savez(tmp_path / f"img/2_sks girl/a{style.suffix}", **arrays, **dict.fromkeys(style.flags, False))
+    folder.configure()
+    assert [picture.texts_refused for picture in read_folder(tmp_path, family).pictures] == [""]
+    (tmp_path / "train.toml").write_text(toml + "apply_t5_attn_mask = true\n")
+    (picture,) = read_folder(tmp_path, family).pictures
+    assert picture.texts_refused == "they were made with apply_t5_attn_mask off"
+
+
+def test_large_files_of_texts_are_not_read_whole_and_checked_by_time(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "flux")
+    folder.add("a")
+    (tmp_path / "train.toml").write_text(TO_DISK + "cache_text_encoder_outputs_to_disk = true\n")
+    style = TEXT_CACHES["flux"]
+    arrays: dict[str, Any] = {name: np.zeros((512, 4)[:size]) for name, size in style.shapes.items()}
+    arrays |= {"t5_out": np.zeros((512, 1100)), "apply_t5_attn_mask": False, "fingerprint": "t"}
+    cache = tmp_path / "img/2_sks girl/a_flux_te.npz"
+    np.savez(cache, **arrays)
+    data = cache.read_bytes()
+    item = Wanted(cache.relative_to(tmp_path).as_posix(), "texts", "t", lambda: data)
+    sync(tmp_path, [item], lambda *_: False, folders=())
+    folder.rows[0]["texts_key"] = "t"
+    assert folder.differences() == []
+    (picture,) = read_folder(tmp_path, "flux").pictures
+    assert picture.texts is not None
+    assert (picture.texts.sha256, picture.texts.shapes["t5_out"]) == ("", (512, 1100))
+    np.savez(cache, **(arrays | {"t5_out": np.ones((512, 1100))}))
+    assert any("outputs were changed after" in found for found in folder.differences())
+
+
+def test_another_familys_latents_do_not_stand_in_for_ours(folder: Folder) -> None:
+    picture = folder.root / "img/2_sks girl/a.png"
+    cache_of(picture).rename(picture.with_name("a_0128x0064_sdxl.npz"))
+    assert any("a.png: its latents are not accepted" in found for found in folder.differences())
+    view = read_folder(folder.root)
+    assert view.notes == ("img/2_sks girl/a_0128x0064_sdxl.npz",)
+    assert [bool(each.cache) for each in view.pictures] == [False, True]
+
+
+def test_another_familys_latents_beside_ours_are_a_note_even_when_they_are_broken(folder: Folder) -> None:
+    picture = folder.root / "img/2_sks girl/a.png"
+    for name in ("a_0128x0064_sdxl.npz", "a_0064x0064_flux.npz", "a_te_outputs.npz"):
+        picture.with_name(name).write_bytes(b"broken")
+    assert folder.differences() == []
+    assert read_folder(folder.root).notes == ("img/2_sks girl/a_0064x0064_flux.npz and 2 more",)
+
+
+def test_the_family_is_the_one_that_the_folder_was_prepared_for(folder: Folder) -> None:
+    folder.configure()
+    about = {"settings": {"export": {"family": "sdxl"}}}
+    table = pa.Table.from_pylist(folder.rows).replace_schema_metadata({"dataprep": json.dumps(about)})
+    pq.write_table(table, folder.root / "manifest.parquet")
+    found = differences(read_folder(folder.root), table)
+    assert sum("its latents are not accepted" in difference for difference in found) == 2
+    assert differences(read_folder(folder.root, "sd1"), table) == []
+
+
+def test_a_train_toml_of_another_familys_program_is_found(folder: Folder) -> None:
+    (folder.root / "train.toml").write_text(TO_DISK + 'network_module = "networks.lora_flux"\nv2 = true\n')
+    folder.configure()
+    found = differences(read_folder(folder.root, "sd1"), pa.Table.from_pylist(folder.rows))
+    assert [difference.code for difference in found] == ["data-set-options", "data-set-options"]
+    assert "is flux's" in found[0]
+
+
+def test_latents_whose_values_were_changed_are_found_by_what_the_receipt_says(folder: Folder) -> None:
+    cache = cache_of(folder.root / "img/2_sks girl/a.png")
+    data = cache.read_bytes()
+    item = Wanted(str(cache.relative_to(folder.root)), "latents", "k", lambda: data)
+    sync(folder.root, [item], lambda *_: False, folders=())
+    assert folder.differences() == []
+    spoil_cache(latents=np.ones((4, 8, 16), np.float32))(folder.root / "img/2_sks girl/a.png")
+    (found,) = folder.differences()
+    assert "were changed after they were written" in found
+    assert found.code == "latents-stale"
+
+
+def test_a_word_in_a_caption_does_not_change_what_kind_of_difference_it_is(folder: Folder) -> None:
+    spoil_caption(b"sks girl, bus stops, a.npz latents\n")(folder.root / "img/2_sks girl/a.png")
+    assert [found.code for found in folder.differences()] == ["trained-otherwise"]
+
+
+def test_a_caption_is_cut_at_line_ends_only_as_sd_scripts_does(folder: Folder) -> None:
+    caption = "sks girl, smile\u2028\x0b"  # no line ends to Python's files
+    spoil_caption(caption.encode())(folder.root / "img/2_sks girl/a.png")
+    assert folder.differences() == []
+
+
+def test_face_crops_take_the_caption_of_their_picture(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    path = folder.add("a_1_2_3_4")
+    path.with_suffix(".txt").rename(path.with_name("a.txt"))
+    assert folder.differences() == []

@@ -326,7 +326,7 @@ def test_a_text_cache_older_than_a_hand_edit_that_is_taken_over_is_removed(
     export(context, as_table(rows))
     folder = context.out / "img/2_sks girl"
     for name in ("a_te_outputs.npz", "bb_te_outputs.npz"):
-        (folder / name).write_bytes(b"made by a trainer")
+        np.savez(folder / name, pool2=np.zeros(4))
         os.utime(folder / name, ns=(10**18, 10**18))
     os.utime(folder / "bb.txt", ns=(10**17, 10**17))
     (folder / "a.txt").write_text("sks girl, frown\n", "utf-8")
@@ -334,6 +334,20 @@ def test_a_text_cache_older_than_a_hand_edit_that_is_taken_over_is_removed(
     export(context, as_table(rows))
     assert not (folder / "a_te_outputs.npz").exists()
     assert (folder / "bb_te_outputs.npz").exists()
+
+
+def test_a_text_cache_that_a_trainer_wrote_half_is_removed(
+    context: Context, placed_row: Make, as_table: Tabulate, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [placed_row("a.png"), placed_row("bb.png")]
+    export(context, as_table(rows))
+    folder = context.out / "img/2_sks girl"
+    for name in ("a_flux_te.npz", "bb_flux_te.npz"):
+        np.savez(folder / name, t5_out=np.zeros(40))
+    (folder / "a_flux_te.npz").write_bytes((folder / "a_flux_te.npz").read_bytes()[:-30])
+    export(context, as_table(rows))
+    assert sorted(path.name for path in folder.glob("*.npz")) == ["bb_flux_te.npz"]
+    assert "a_flux_te.npz" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -352,7 +366,7 @@ def test_latents_that_sd_scripts_would_take_instead_of_ours_are_removed(
     table = as_table([with_latents(placed_row("a.png"), context, "aa11")])
     export(context, table)
     path = context.out / "img/2_sks girl" / name
-    path.write_bytes(b"made by a trainer")
+    np.savez(path, pool2=np.zeros(4))
     with caplog.at_level(logging.WARNING):
         result = export(context, table)
     assert path.exists() == stays
@@ -364,7 +378,7 @@ def test_sdxl_files_have_its_names(context: Context, placed_row: Make, as_table:
     table = as_table([with_latents(placed_row("a.png"), context, "aa11")])
     result = export(context, table, family="sdxl")
     assert result["latents_file"][0].as_py() == "img/2_sks girl/a_0128x0064_sdxl.npz"
-    assert differences(read_folder(context.out), result) == []
+    assert differences(read_folder(context.out, "sdxl"), result) == []
 
 
 def test_options_are_on_that_the_latents_were_made_for(

@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from tiny_t5 import save_t5_folder
 
 from dataprep.digest import file_sha256
 from dataprep.errors import ConfigError
+from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.inference.text import clip_tokenizer
 from dataprep.models import Model
 from dataprep.stage import Context
@@ -45,12 +48,54 @@ def test_nothing_is_kept_unless_asked_for(context: Context, placed_row: Make, as
     assert result["texts_key"].to_pylist() == [None]
 
 
-@pytest.mark.parametrize(
-    ("family", "why"), [("sd1", "no such files"), ("sd2", "no such files"), ("sd3", "T5"), ("flux", "T5")]
-)
-def test_families_without_such_files_are_refused(family: str, why: str) -> None:
-    with pytest.raises(ValidationError, match=f"family sdxl only.*{why}"):
+@pytest.mark.parametrize("family", ["sd1", "sd2"])
+def test_families_without_such_files_are_refused(family: str) -> None:
+    with pytest.raises(ValidationError, match=r"sdxl, flux, sd3 only.*no such files"):
         Texts.model_validate({"cache": True, "family": family})
+
+
+@pytest.mark.parametrize(("family", "name"), [("flux", "a_flux_te.npz"), ("sd3", "a_sd3_te.npz")])
+def test_outputs_of_t5_are_kept_as_sd_scripts_looks_for_them_and_read_back(
+    context: Context, tmp_path: Path, placed_row: Make, as_table: Tabulate, family: Any, name: str
+) -> None:
+    base = Model("base", "tiny", save_t5_folder(tmp_path / "base", family), "f" * 64)
+    context = replace(context, models={"base": base})
+    table = as_table([placed_row("a.png", repeats=1), placed_row("bb.png", caption="other", repeats=1)])
+    table = table.append_column("texts_key", pa.array(keys(context, table, family=family, t5_tokens=32)))
+    train = {"cache_latents_to_disk": False}
+    result = Export.model_validate({"family": family, "trigger": "sks", "train": train}).open(context)(table)
+    for column in result.schema.names:
+        table = table.append_column(column, result[column])
+    assert len(list(context.out.rglob(name))) == 1
+    text = (context.out / "train.toml").read_text()
+    assert "t5xxl_max_token_length = 32" in text
+    assert "cache_text_encoder_outputs_to_disk = true" in text
+    view = read_folder(context.out, family)
+    assert all(picture.texts for picture in view.pictures)
+    assert differences(view, table) == []
+
+
+def test_a_caption_whose_outputs_are_not_finite_is_put_aside(
+    context: Context, tmp_path: Path, placed_row: Make, as_table: Tabulate
+) -> None:
+    folder = save_t5_folder(tmp_path / "base", "flux")
+    weights = load_file(folder / "text_encoder_2/model.safetensors")
+    weights["encoder.final_layer_norm.weight"][0] = float("inf")
+    save_file(weights, folder / "text_encoder_2/model.safetensors", {"format": "pt"})
+    context = replace(context, models={"base": Model("base", "tiny", folder, "f" * 64)})
+    stage = Texts(cache=True, family="flux", t5_tokens=16)
+    (row,) = stage.open(context)(as_table([placed_row("a.png")])).to_pylist()
+    assert row["texts_key"] is None
+    assert "overflow" in str(row)
+
+
+def test_outputs_of_another_length_have_another_key(
+    context: Context, tmp_path: Path, placed_row: Make, as_table: Tabulate
+) -> None:
+    base = Model("base", "tiny", save_t5_folder(tmp_path / "base", "flux"), "f" * 64)
+    context, table = replace(context, models={"base": base}), as_table([placed_row("a.png")])
+    found = [keys(context, table, family="flux", t5_tokens=tokens)[0] for tokens in (16, 32, 16)]
+    assert found[0] == found[2] != found[1]
 
 
 @pytest.mark.parametrize(("max_tokens", "rows"), [(75, 77), (225, 227)])
