@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
+from dataprep.base_fits import latents_note
+from dataprep.errors import ConfigError
 from dataprep.inference.base import CHUNK
+from dataprep.inference.sampling import parse_prompt
 from dataprep.inference.tokens import plain_ids
+from dataprep.train.config import TrainConfig
+from dataprep.train.optimizers import make_optimizer
+from dataprep.train_log import summary_writer
 
 if TYPE_CHECKING:
     from dataprep.train.captions import Captions
     from dataprep.train.data import Prepared
+
+
+def check_early(config: TrainConfig, device: str) -> None:
+    """Say what can be said before anything is loaded: missing packages, odd arguments, odd prompts.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if config.precision == "fp16" and device == "cpu":
+        raise ConfigError("precision fp16 needs a GPU; use fp32 (or bf16) here")
+    make_optimizer(config, [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1e-4}])
+    if config.tensorboard:
+        summary_writer()
+    for line in config.sample_prompts:
+        parse_prompt(line)
+
+
+def compiler_found() -> bool:
+    """Whether torch.compile can work here: it writes C++, on a GPU too."""
+    return any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
 
 
 def start_notes(data: Prepared, captions: Captions, steps: int, device: str) -> list[str]:
@@ -33,6 +62,20 @@ def start_notes(data: Prepared, captions: Captions, steps: int, device: str) -> 
         lines.append(f"buckets that never fill a batch of {config.batch_size}: {', '.join(small)}")
     if config.use_reg and not reg:
         lines.append("no regularization images: nothing guards what the model knows of the class")
+    if note := latents_note(captions.base, data):
+        lines.append(note)
+    if captions.base.prediction_assumed and config.target == "auto":
+        lines.append(
+            f"{captions.base.path.name} does not say what it predicts: v is assumed, as of SD2 at 768 px; "
+            'for SD2-base (512 px) set target = "eps"'
+        )
+    if config.masked and data.masked < len(data.images):
+        bare = f"{len(data.images) - data.masked} of {len(data.images)} images have no mask"
+        lines.append(
+            f"masked = true, but {bare} and count whole; the run's setting latents.alpha_mask makes them"
+        )
+    if config.compile and not compiler_found():
+        lines.append("compile = true wants a C++ compiler (g++ or clang++) and there is none: not compiled")
     if device == "cpu" and config.precision != "fp32":
         lines.append(f"precision {config.precision} is for GPUs; on this CPU float32 is used")
     return lines

@@ -27,8 +27,9 @@ class _Commands(TyperGroup):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise _ended(130, "interrupted; finished work is kept: run the same command again") from None
+        except KeyboardInterrupt as stop:
+            said = str(stop) or "finished work is kept: run the same command again"
+            raise _ended(130, f"interrupted; {said}") from None
         except DataprepError as error:
             raise _ended(error.exit_status, f"error: {error}") from error
         except MemoryError as error:
@@ -240,7 +241,8 @@ def train(
     directory: Prepared,
     config: Annotated[Path | None, typer.Option(help="Default: DIR/train.toml.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew: a stopped one is lost.")] = False,
     extract: Annotated[
         Path | None,
         typer.Option(metavar="TUNED", help="Instead turn this fine-tuned model into a LoRA, by SVD."),
@@ -248,27 +250,25 @@ def train(
     device: DeviceOption = "auto",
 ) -> None:
     """Train a LoRA on the prepared folder; writes DIR/model/NAME.safetensors."""
-    from dataprep.training import energy_text, extract_lora, train_folder
+    from dataprep.training import energy_text, extract_lora, next_text, train_folder
 
+    told = tuple(overrides or ())
     if extract is not None:
-        path, kept = extract_lora(directory, extract, config, tuple(overrides or ()), device)
+        path, kept = extract_lora(directory, extract, config, told, device)
         typer.echo(f"{energy_text(kept)}\nLoRA: {path}")
         return
-    console = _console()
-    path = train_folder(directory, config, tuple(overrides or ()), resume, device, console)
-    typer.echo(f"LoRA: {path}")
-    typer.echo(f"next: dataprep sample {path} --prompt '...'   or   dataprep inspect {path}")
+    typer.echo(next_text(train_folder(directory, config, told, resume, device, _console(), restart=restart)))
 
 
 @app.command()
 def sample(
-    lora: Annotated[Path, typer.Argument(metavar="LORA", help="A trained .safetensors file.")],
+    lora: Annotated[Path, typer.Argument(metavar="LORA", help="What was trained: file, or tuned folder.")],
     prompt: Annotated[list[str], typer.Option(help="May end in kohya options: --w --h --s --l --d --n.")],
     out: Annotated[Path | None, typer.Option(help="Folder; default: samples/ beside the LoRA.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base model; default: the one it was trained on.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Draw pictures with a LoRA."""
+    """Draw pictures with a LoRA, a learned word or a fine-tuned model."""
     from dataprep.training import sample_lora
 
     for path in sample_lora(lora, prompt, out, base, device):

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from dataprep.errors import ConfigError
 from dataprep.train.config import TrainConfig  # the one list of our names
 
 # Settings that mean the same in both, under another name.
@@ -346,20 +347,27 @@ def _text_encoder_only(value: bool, ours: dict[str, Any], notes: list[str]) -> N
 
 
 def _v_parameterization(value: bool, ours: dict[str, Any], notes: list[str]) -> None:
-    if value:
-        ours["target"] = "v"
+    ours["target"] = "v" if value else "eps"
 
 
 def _sample_prompts(value: str | list[str], ours: dict[str, Any], notes: list[str]) -> None:
     if not isinstance(value, str):
         ours["sample_prompts"] = value
     elif value.endswith(".txt") and Path(value).is_file():
-        lines = (line.strip() for line in Path(value).read_text("utf-8-sig").splitlines())
-        ours["sample_prompts"] = [line for line in lines if line and not line.startswith("#")]
+        ours["sample_prompts"] = prompt_lines(Path(value))
     elif value:
         notes.append(
             f"sample_prompts = {value!r} is no .txt file here: captions of the set are drawn instead"
         )
+
+
+def prompt_lines(path: Path) -> list[str]:
+    """The prompts in a text file: its lines but for blank ones and comments. Raises ConfigError."""
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no readable UTF-8 text: {error}") from error
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _save_precision(value: str, ours: dict[str, Any], notes: list[str]) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dataprep.errors import DiskError
 
 _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+_DISK_FAULTS |= {errno.EFBIG}  # a file above 4 GB on FAT32
 _PARTS_BEFORE_COMPACTION = 8
 
 
@@ -29,7 +30,7 @@ def disk_faults(path: Path) -> Iterator[None]:
             raise
         raise DiskError(
             f"{path}: cannot write: {error.strerror}. Finished work is kept: free space or mend the "
-            "permissions, then run the same command again"
+            "permissions, then run the same command again (`dataprep train`: with --resume)"
         ) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dataprep.errors import ConfigError
-from dataprep.kohya_args import FROM_THE_FOLDER, is_theirs, translate, with_their_defaults
+from dataprep.kohya_args import FROM_THE_FOLDER, is_theirs, prompt_lines, translate, with_their_defaults
 from dataprep.toml import read_toml, value_of
 from dataprep.train.config import TrainConfig
 
@@ -38,11 +38,24 @@ def load_config(
     flags, more = translate(given)
     if "epochs" in flags and "steps" not in flags:
         table.pop("steps", None)  # or the file's steps would win over the flag
+    settings = table | flags
+    if isinstance(prompts := settings.get("sample_prompts"), str):
+        settings["sample_prompts"] = _prompts(prompts, path)
     try:
-        config = TrainConfig.model_validate(table | flags)
+        config = TrainConfig.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"{path or 'train settings'}: {_first(error)}") from error
     return config, notes + more + config.warnings()
+
+
+def _prompts(text: str, settings: Path | None) -> list[str]:
+    """The prompts of a .txt file, found from here or beside the settings; any other text is one prompt."""
+    if not text.endswith(".txt"):
+        return [text]
+    for path in (Path(text), *([] if settings is None else [settings.parent / text])):
+        if path.is_file():
+            return prompt_lines(path)
+    raise ConfigError(f"sample_prompts: {text}: there is no such file; wanted one prompt a line")
 
 
 def _assignment(text: str) -> tuple[str, object]:

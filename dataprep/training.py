@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +19,11 @@ from dataprep.store import write_bytes, write_whole
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dataprep.inference.base import Prediction
-    from dataprep.train.loop import Progress
+    from dataprep.inference.base import Base, Prediction
+    from dataprep.train.watch import Progress
 
 SETTINGS = "train.toml"
+WORD_TENSORS = {"emb_params", "clip_l", "clip_g"}  # in a learned word's file
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v": "v", "flow": "flow"}  # in a file's metadata
 
 
@@ -32,6 +34,8 @@ def train_folder(
     resume: bool,
     device: str,
     console: Console,
+    *,
+    restart: bool = False,
 ) -> Path:
     """Train on a prepared folder and make its report again, now with the loss curve.
 
@@ -42,6 +46,7 @@ def train_folder(
         resume: go on from the last checkpoint.
         device: auto, cpu or cuda.
         console: where progress is shown.
+        restart: remove the checkpoints of a stopped training and begin anew.
     Returns:
         The LoRA's file.
     Raises:
@@ -52,6 +57,8 @@ def train_folder(
     from dataprep.train_settings import load_config
 
     check_prepared(directory)
+    if resume and restart:
+        raise ConfigError("--resume goes on and --restart begins anew: give one of them")
     own = directory / SETTINGS
     settings, notes = load_config(config or (own if own.is_file() else None), overrides)
     for note in notes:
@@ -60,7 +67,12 @@ def train_folder(
     try:
         with locked(directory):
             path = train(
-                directory, settings, resume=resume, device=chosen_device(device), on_progress=bar.show
+                directory,
+                settings,
+                resume=resume,
+                restart=restart,
+                device=chosen_device(device),
+                on_progress=bar.show,
             )
     finally:
         bar.close()
@@ -153,7 +165,10 @@ class _Bar:
         """One more step was read."""
         for note in progress.notes:
             self._console.print(note, highlight=False)
-        if self._console.is_terminal:
+        if not progress.steps_per_s:  # a step was made before, perhaps by a run that this one goes on from
+            self._bar.reset(self._task, total=progress.steps, completed=progress.step)
+            self._said = progress.step * self._LINES // progress.steps
+        elif self._console.is_terminal:
             self._bar.update(
                 self._task,
                 total=progress.steps,
@@ -193,42 +208,89 @@ def memory_text(gpu_bytes: int) -> str:
 def sample_lora(
     lora: Path, prompts: Sequence[str], out: Path | None, base: Path | None, device: str
 ) -> list[Path]:
-    """Draw prompts with a LoRA, as NAME-000.png and so on.
+    """Draw prompts with what was trained, as NAME-000.png and so on.
 
     Args:
-        lora: kohya-format .safetensors.
+        lora: a LoRA in kohya's format, a learned word's embedding, or the folder of a fine-tuned model.
         prompts: lines in kohya's form.
         out: folder; None for samples/ beside the LoRA.
-        base: base model; None for the one the prepared folder around the LoRA recorded.
+        base: base model; None for the one the prepared folder around the LoRA recorded. A folder is its own.
         device: auto, cpu or cuda.
     Raises:
         InputError: no such file.
         ModelError: no base model is known, or it cannot be loaded.
     """
-    if not lora.is_file():
+    if not lora.exists():
         raise InputError(f"{lora}: there is no such file; `dataprep train` writes DIR/model/NAME.safetensors")
     import torch
 
-    from dataprep.inference.base import load_base, read_header
+    from dataprep.inference.base import load_base
     from dataprep.inference.lora import applied
     from dataprep.inference.sampling import Sampler, parse_prompt, save_png
 
     orders = [parse_prompt(prompt) for prompt in prompts]
-    path = base or _recorded_base(lora)
-    said = read_header(lora).get("__metadata__", {})  # how it was trained is how it has to be drawn
+    kind, said = _trained(lora)  # how it was trained is how it has to be drawn
+    path = lora if kind == "model" else base or _recorded_base(lora)
     model = load_base(path, chosen_device(device), torch.float32)
+    if kind == "embedding":
+        model = _with_word(lora, model, said)
     if said.get("modelspec.prediction_type") in PREDICTIONS:
         model = replace(model, prediction=PREDICTIONS[said["modelspec.prediction_type"]])
     skip = said.get("ss_clip_skip", "None")
-    with applied(lora, model):
-        zero_snr = said.get("ss_zero_terminal_snr") == "True"
-        sampler = Sampler(model, zero_snr=zero_snr, clip_skip=int(skip) if skip.isdecimal() else None)
+    with applied(lora if kind == "LoRA" else None, model):
+        sampler = Sampler(
+            model,
+            zero_snr=said.get("ss_zero_terminal_snr") == "True",
+            clip_skip=int(skip) if skip.isdecimal() else None,
+            weighted=said.get("ss_weighted_captions") == "True",
+        )
         pictures = sampler.draw(orders)
     folder = out or lora.parent / "samples"
     paths = [folder / f"{lora.stem}-{number:03d}.png" for number in range(len(prompts))]
     for path, picture in zip(paths, pictures, strict=True):
         write_whole(path, partial(save_png, picture))
     return paths
+
+
+def _trained(path: Path) -> tuple[str, dict[str, str]]:
+    """What a result of training is ("LoRA", "embedding" or "model"), and what it says of itself."""
+    from dataprep.inference.base import read_header
+
+    if path.is_dir():
+        own = path / "training.json"
+        return "model", json.loads(own.read_text("utf-8")) if own.is_file() else {}
+    header = read_header(path)
+    said: dict[str, str] = header.pop("__metadata__", {})
+    return "LoRA" if WORD_TENSORS.isdisjoint(header) else "embedding", said
+
+
+def _with_word(file: Path, model: Base, said: dict[str, str]) -> Base:
+    """The base model with a learned word in it: the trigger, or the file's name as in other programs."""
+    from safetensors.torch import load_file
+
+    from dataprep.train.config import TrainConfig
+    from dataprep.train.network import Embedding
+
+    tensors = load_file(file)
+    rows = [tensors[name] for name in ("emb_params", "clip_l", "clip_g") if name in tensors]  # each (n, C)
+    widths = [encoder.config.hidden_size for encoder in model.text_encoders]
+    if [part.shape[-1] for part in rows] != widths:
+        raise ModelError(f"{file}: an embedding for another family than {model.path.name} ({model.family})")
+    config = TrainConfig(method="embedding", embedding_tokens=len(rows[0]))
+    word = Embedding(model, config, said.get("modelspec.trigger_phrase", file.stem))
+    word.load({f"embedding_{i + 1}.rows": part for i, part in enumerate(rows)})
+    return word.base
+
+
+def next_text(path: Path) -> str:
+    """What was made, and what can be done with it."""
+    kind = _trained(path)[0]
+    also = {
+        "LoRA": f"dataprep inspect {path}",
+        "embedding": "put it into the embeddings folder of A1111 or ComfyUI; there its file name is the word",
+        "model": f"dataprep train {path.parent.parent} --extract {path} for a LoRA of it",
+    }
+    return f"{kind}: {path}\nnext: dataprep sample {path} --prompt '...'   or   {also[kind]}"
 
 
 def _recorded_base(lora: Path) -> Path:

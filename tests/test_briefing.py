@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,23 @@ def test_default_prompts_come_with_and_without_the_trigger(prepared: Path) -> No
         "girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
     )
     assert len(prompts) == 4
+
+
+def test_masks_that_are_not_there_and_an_assumed_prediction_are_said(
+    prepared: Path, base_path: Path, tmp_path: Path
+) -> None:
+    from tiny import prepare_folder
+
+    config, base = TrainConfig(masked=True), load_base(base_path, "cpu", torch.float32)
+    data = Prepared(prepared, config)
+    notes = start_notes(data, Captions(base, config, 6), 6, "cpu")
+    assert any("8 of 8 images have no mask" in note for note in notes)
+    assert not any("does not say what it predicts" in note for note in notes)
+    guessed = replace(base, prediction_assumed=True)
+    data = Prepared(prepare_folder(tmp_path / "masked", base_path, mask=True), config)
+    notes = start_notes(data, Captions(guessed, config, 6), 6, "cpu")
+    assert not any("mask" in note for note in notes)
+    assert any('set target = "eps"' in note for note in notes)
+    data = Prepared(prepared, TrainConfig(target="eps"))
+    notes = start_notes(data, Captions(guessed, config, 6), 6, "cpu")
+    assert not any("does not say what it predicts" in note for note in notes)

@@ -237,3 +237,8 @@ def test_what_network_dropout_drops_is_said() -> None:
     assert settings["dropout"] == 0.1
     assert any("network_dropout = 0.1: dropped before the down matrix" in note for note in notes)
     assert not any("network_dropout" in note for note in translate({"network_dropout": 0})[1])
+
+
+def test_v_parameterization_is_honoured_when_it_says_no() -> None:
+    assert translate({"v_parameterization": True})[0]["target"] == "v"
+    assert translate({"v_parameterization": False})[0]["target"] == "eps"

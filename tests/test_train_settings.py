@@ -62,3 +62,15 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("rank = = 4")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_config(tmp_path / "bad.toml")
+
+
+def test_sample_prompts_may_be_a_file_of_one_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prompts.txt").write_text("# mine\nsks girl --s 2\n\ngirl\n", "utf-8")
+    own = tmp_path / "train.toml"
+    own.write_text('sample_prompts = "prompts.txt"\n', "utf-8")
+    assert load_config(own)[0].sample_prompts == ("sks girl --s 2", "girl")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(None, ["sample_prompts=prompts.txt"])[0].sample_prompts == ("sks girl --s 2", "girl")
+    assert load_config(None, ["sample_prompts=sks girl"])[0].sample_prompts == ("sks girl",)
+    with pytest.raises(ConfigError, match=r"others\.txt: there is no such file"):
+        load_config(None, ["sample_prompts=others.txt"])

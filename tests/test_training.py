@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
+from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from dataprep.cli import app
 from dataprep.errors import ConfigError, InputError, ModelError
+from dataprep.inference.base import load_base
+from dataprep.inference.sampling import sample_images
+from dataprep.models import assets
 from dataprep.progress import Observer
 from dataprep.run import Job, run
-from dataprep.training import energy_text, extract_lora, memory_text, sample_lora, train_folder
+from dataprep.training import energy_text, extract_lora, memory_text, next_text, sample_lora, train_folder
 from models.miniature.world import render, signature_drawing
 
 QUIET = Console(quiet=True)
+BASE = assets() / "miniature" / "base"
+runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +121,75 @@ def test_a_lora_that_is_not_there_says_where_they_are_made(tmp_path: Path) -> No
 
 
 def test_a_lora_away_from_its_folder_asks_for_the_base_model(tmp_path: Path) -> None:
-    (tmp_path / "x.safetensors").write_bytes(b"")
+    save_file({"lora_unet_conv_in.alpha": torch.ones(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ModelError, match="--base"):
         sample_lora(tmp_path / "x.safetensors", ["sks"], None, None, "cpu")
+
+
+@pytest.mark.slow
+def test_a_learned_word_and_a_tuned_model_are_drawn_and_said_what_to_do_with(prepared: Path) -> None:
+    few = ("steps=1", "samples=false", "save_precision=fp32")
+    word = train_folder(prepared, None, (*few, "method=embedding", "output_name=word"), False, "cpu", QUIET)
+    tuned = train_folder(prepared, None, (*few, "method=full", "output_name=whole"), False, "cpu", QUIET)
+    assert f"dataprep sample {word}" in next_text(word)
+    assert "embeddings folder" in next_text(word)
+    assert f"--extract {tuned}" in next_text(tuned)
+    prompts = ["sks --w 64 --h 64 --s 2", "girl --w 64 --h 64 --s 2 --d 0"]
+    drawn = {}
+    for made in (word, tuned):
+        paths = sample_lora(made, prompts, prepared / "drawn", None, "cpu")
+        assert [path.name for path in paths] == [f"{made.stem}-000.png", f"{made.stem}-001.png"]
+        drawn[made] = [np.asarray(Image.open(path), int) for path in paths]
+    assert np.abs(drawn[word][0] - drawn[tuned][0]).max() > 2  # four learned tokens for the word
+    assert np.abs(drawn[word][1] - drawn[tuned][1]).max() <= 2  # a step of 1e-4 is not seen
+
+
+@pytest.mark.slow
+def test_weighted_captions_are_drawn_weighted(prepared: Path) -> None:
+    prompt = "sks, (pink hair:0.1) --w 64 --h 64 --s 2 --d 5"
+    flags = ("steps=1", "weighted=true", f"sample_prompts=['{prompt}']", "save_precision=fp32")
+    lora = train_folder(prepared, None, (*flags, "output_name=w"), False, "cpu", QUIET)
+    (picture,) = sample_lora(lora, [prompt], prepared / "drawn", None, "cpu")
+    (plain,) = sample_images(lora, load_base(BASE, "cpu", torch.float32), [prompt])
+    with Image.open(picture) as drawn, Image.open(lora.parent / "samples" / "w-end-00.png") as in_training:
+        assert np.abs(np.asarray(drawn, int) - np.asarray(in_training, int)).max() <= 1
+        assert np.abs(np.asarray(drawn, int) - np.asarray(plain, int)).max() > 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_the_command_says_how_to_go_on_and_a_start_anew_is_refused(prepared: Path) -> None:
+    told = ["--set", "steps=2000", "--set", "samples=false", "--set", "output_name=stopped"]
+    command = [sys.executable, "-m", "dataprep.cli", "train", str(prepared), *told]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # A shell starts what runs in its background with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stderr is not None
+    next(line for line in process.stderr if "2000 steps" in line)  # the last but the loop itself
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: dataprep train {prepared} --resume" in said
+    (kept,) = (prepared / "model" / "checkpoints").iterdir()
+    again = runner.invoke(app, ["train", str(prepared), *told])
+    assert again.exit_code == 2
+    assert "--resume" in again.output
+    assert "--restart" in again.output
+    assert kept.exists()
+    step = int(kept.stem.removeprefix("step-"))
+    flags = (f"steps={step + 1}", "samples=false", "output_name=stopped")
+    heard = StringIO()
+    train_folder(prepared, None, flags, True, "cpu", Console(file=heard, width=200))
+    assert f"goes on after step {step}" in heard.getvalue()
+    assert not re.search(r" 0\.00 steps/s|\d{6} s to go", heard.getvalue())
+
+
+def test_going_on_and_beginning_anew_exclude_each_other(prepared: Path) -> None:
+    result = runner.invoke(app, ["train", str(prepared), "--resume", "--restart"])
+    assert result.exit_code == 2
+    assert "give one of them" in result.output

@@ -22,6 +22,8 @@ Family = Literal["sd1", "sd2", "sdxl"]
 Prediction = Literal["eps", "v", "flow"]
 
 CONFIGS: dict[Family, str] = {"sd1": "sd15", "sd2": "sd2", "sdxl": "sdxl"}
+# What a file's modelspec.prediction_type may say.
+STATED: dict[str, Prediction] = {"epsilon": "eps", "eps": "eps", "v": "v", "v_prediction": "v"}
 CHUNK = 75  # tokens of caption in one pass of a CLIP text encoder, beside BOS and EOS
 # A safetensors header is text about tensors; sd-scripts' largest real ones stay under 1 MB.
 MAX_HEADER_BYTES = 100_000_000
@@ -49,6 +51,7 @@ class Base:
         vae: diffusers.AutoencoderKL, never in fp16 (SDXL's overflows there).
         scheduler: diffusers.DDPMScheduler with the betas the model was trained with.
         prediction: what the U-Net was trained to predict.
+        prediction_assumed: nothing in the file says so (SD2's single files are of both kinds).
     """
 
     family: Family
@@ -59,6 +62,7 @@ class Base:
     vae: Any
     scheduler: Any
     prediction: Prediction
+    prediction_assumed: bool = False
 
     def encode(
         self, ids: tuple[Tensor, ...], clip_skip: int | None = None, weights: tuple[Tensor, ...] | None = None
@@ -169,17 +173,7 @@ def _from_folder(path: Path, dtype: torch.dtype, *, texts_only: bool = False) ->
     import diffusers
     import transformers
 
-    if (path / "transformer").is_dir():
-        raise ModelError(f"{path}: {NO_UNET}")
-    missing = [part for part in ("unet", "vae", "text_encoder", "scheduler") if not (path / part).is_dir()]
-    if missing:
-        raise ModelError(f"{path}: not a diffusers folder: no {', '.join(missing)} in it")
-    config = json.loads((path / "unet" / "config.json").read_text("utf-8"))
-    family: Family = "sd1"
-    if (path / "text_encoder_2").is_dir():
-        family = "sdxl"
-    elif config.get("cross_attention_dim") == 1024:
-        family = "sd2"
+    family = family_of(path)
 
     def part(kind: Any, name: str) -> Any:  # noqa: ANN401 - classes of untyped packages
         try:
@@ -196,6 +190,32 @@ def _from_folder(path: Path, dtype: torch.dtype, *, texts_only: bool = False) ->
     vae = None if texts_only else part(diffusers.AutoencoderKL, "vae")
     scheduler, prediction = _scheduler(path)
     return Base(family, path, unet, tuple(encoders), _tokenizers(path, family), vae, scheduler, prediction)
+
+
+def family_of(path: Path) -> Family:
+    """Which family a base model on disk is, from a configuration file or a header; no tensor is read.
+
+    Raises:
+        ModelError: nothing there, a pickle, or not a base model of these families.
+    """
+    if path.suffix == ".safetensors" and path.is_file():
+        return detect_family(path, set(read_header(path)))
+    if not path.is_dir():
+        raise _refusal(path)
+    if (path / "transformer").is_dir():
+        raise ModelError(f"{path}: {NO_UNET}")
+    try:
+        config = json.loads((path / "unet" / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        config = {}  # said below
+    # Not by the second text encoder's folder alone: half a copy of SDXL is no SD1.
+    xl = (path / "text_encoder_2").is_dir() or config.get("addition_embed_type") == "text_time"
+    parts = ("unet", "vae", "text_encoder", *(("text_encoder_2",) if xl else ()), "scheduler")
+    if missing := [part for part in parts if not (path / part).is_dir()]:
+        raise ModelError(f"{path}: not a diffusers folder: no {', '.join(missing)} in it")
+    if xl:
+        return "sdxl"
+    return "sd2" if config.get("cross_attention_dim") == 1024 else "sd1"
 
 
 def _scheduler(path: Path) -> tuple[Any, Prediction]:
@@ -237,8 +257,9 @@ def _tokenizers(path: Path, family: Family) -> tuple[Any, ...]:
 def _from_single_file(path: Path, dtype: torch.dtype) -> Base:
     import diffusers
 
-    names = set(read_header(path))
-    family = detect_family(path, names)
+    header = read_header(path)
+    stated = header.pop("__metadata__", {}).get("modelspec.prediction_type")
+    family = detect_family(path, set(header))
     config = config_folder(CONFIGS[family])
     diffusers.utils.logging.disable_progress_bar()
     tokenizers = _tokenizers(config, family)
@@ -253,11 +274,14 @@ def _from_single_file(path: Path, dtype: torch.dtype) -> Base:
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: looks like {family} but does not load as it: {error}") from error
     scheduler, prediction = _scheduler(config)
-    if "v_pred" in names:  # an empty tensor by which SDXL v-prediction files say what they are
-        scheduler.register_to_config(prediction_type="v_prediction")
-        prediction = "v"
+    if "v_pred" in header:  # an empty tensor by which SDXL v-prediction files say what they are
+        stated = "v"
+    if stated in STATED:
+        prediction = STATED[stated]
+        scheduler.register_to_config(prediction_type="v_prediction" if prediction == "v" else "epsilon")
     encoders = (pipe.text_encoder, pipe.text_encoder_2) if family == "sdxl" else (pipe.text_encoder,)
-    return Base(family, path, pipe.unet, encoders, tokenizers, pipe.vae, scheduler, prediction)
+    assumed = family == "sd2" and stated not in STATED
+    return Base(family, path, pipe.unet, encoders, tokenizers, pipe.vae, scheduler, prediction, assumed)
 
 
 def read_header(path: Path) -> dict[str, Any]:

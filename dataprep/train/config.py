@@ -161,7 +161,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     samples: bool = setting(True, "Draw sample pictures into model/samples/.")
     sample_prompts: tuple[str, ...] = setting(
         (),
-        "Prompts with kohya's options (--w --h --s --l --d --n). Unset: two captions of the set, "
+        "Prompts with kohya's options (--w --h --s --l --d --n), or a .txt file. Unset: two captions, "
         "each with and without the trigger.",
     )
     sample_every_epochs: int | None = setting(None, "Draw so often, epochs. Unset: at the end.", ge=1)

@@ -128,6 +128,7 @@ class Prepared:
             images.append(image)
             buckets[bucket].append(found)
         self.images = tuple(images)
+        self.masked = sum("alpha_mask" in found for found in arrays)  # images that have a mask
         stacks, config = buckets.items(), self.config
         self.latents = {size: _stack(found, "latents") for size, found in stacks}  # each (N, 4, h, w)
         self.flipped = {s: _stack(found, "latents_flipped") for s, found in stacks if config.flip}

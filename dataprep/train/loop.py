@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dataprep.briefing import default_prompts, start_notes
+from dataprep.base_fits import refuse_other_latents
+from dataprep.briefing import check_early, compiler_found, default_prompts, start_notes
 from dataprep.cached import base_path
 from dataprep.errors import ConfigError, DiskError, UserError
 from dataprep.export import lora_metadata as metadata
@@ -29,45 +29,34 @@ from dataprep.interrupts import interruptible
 from dataprep.store import write_whole
 from dataprep.train.captions import Captions
 from dataprep.train.checkpoint import (
-    Log,
     check_same_run,
-    diverged,
+    checkpoints,
     latest_checkpoint,
+    refuse_to_lose,
     remove_checkpoints,
     save_checkpoint,
-    summary_writer,
 )
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Batch, Prepared, seed_of
 from dataprep.train.network import TRAINABLE
 from dataprep.train.objective import Objective
 from dataprep.train.optimizers import lr_at, make_optimizer
+from dataprep.train.watch import DIVERGED, NO_NUMBER, LastGood, OnProgress, Progress, Rise, diverged
+from dataprep.train_log import Log
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 READ_EVERY = 10  # steps; reading a loss back waits for the GPU. On a CPU it is read at each step.
 SMOOTHING = 0.98
-DIVERGED = 100  # times the loss of an answer of zeros, which any model beats: nothing is left to save
-NO_NUMBER = "the loss or its gradient is no longer a number"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands, for whoever shows it."""
-
-    step: int
-    steps: int
-    epoch: int  # counted from 1
-    loss: float  # smoothed over about 50 steps; NaN before the first
-    steps_per_s: float  # 0 where notes are all there is to say
-    memory_bytes: int  # of the GPU, 0 on a CPU
-    notes: tuple[str, ...] = ()  # lines to print once
-
-
-OnProgress = Callable[[Progress], None]
 
 
 def train(
-    directory: Path, config: TrainConfig, *, resume: bool, device: str, on_progress: OnProgress | None = None
+    directory: Path,
+    config: TrainConfig,
+    *,
+    resume: bool,
+    restart: bool = False,
+    device: str,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Train on a prepared folder.
 
@@ -76,7 +65,8 @@ def train(
     Args:
         directory: what `dataprep run` left.
         config: the settings.
-        resume: go on from the last checkpoint, if there is one; otherwise earlier checkpoints are removed.
+        resume: go on from the last checkpoint, if there is one; else earlier checkpoints are removed.
+        restart: remove those of an unfinished training too, which is otherwise refused.
         device: torch device name, such as "cpu" or "cuda".
         on_progress: called after each step whose loss was read.
     Returns:
@@ -84,40 +74,25 @@ def train(
     Raises:
         InputError: not a prepared folder, or its latents are stale.
         ModelError: the base model cannot be loaded.
-        ConfigError: settings that do not fit this folder, model, machine or checkpoint.
+        ConfigError: settings that do not fit this folder, model, machine or checkpoint; neither resume nor
+            restart where a training was stopped.
         UserError: the loss stopped being a number.
         DiskError: the result cannot be written; a checkpoint that cannot be is only noted.
         KeyboardInterrupt: after Ctrl-C, once the step is saved.
     """
     prepare_torch()
     check_early(config, device)
+    if not (resume or restart):
+        refuse_to_lose(directory / "model" / "checkpoints")
     data = Prepared(directory, config)
     if config.embedding_init is None and data.meta.get("class_word"):
         config = config.model_copy(update={"embedding_init": data.meta["class_word"]})
     # Full fine-tuning keeps its weights in float32, since a step of 1e-5 vanishes in bf16.
     dtype = DTYPES[config.precision] if config.method == "network" and device != "cpu" else torch.float32
-    base = load_base(base_path(config.base, data.meta), device, dtype)
+    path = base_path(config.base, data.meta)
+    refuse_other_latents(path, data)
+    base = load_base(path, device, dtype)
     return Trainer(directory, config, data, base, device, on_progress).run(resume=resume)
-
-
-def check_early(config: TrainConfig, device: str) -> None:
-    """Say what can be said before anything is loaded: missing packages, odd arguments, odd prompts.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
-    if config.precision == "fp16" and device == "cpu":
-        raise ConfigError("precision fp16 needs a GPU; use fp32 (or bf16) here")
-    make_optimizer(config, [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1e-4}])
-    if config.tensorboard:
-        summary_writer()
-    for line in config.sample_prompts:
-        parse_prompt(line)
-
-
-def compiler_found() -> bool:
-    """Whether torch.compile can work here: it writes C++, on a GPU too."""
-    return any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
 
 
 class Trainer:
@@ -157,7 +132,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
         self.log = Log(directory / "log" / "train.jsonl", tensorboard=config.tensorboard)
         self.facts = metadata.Run(self.name, time.time(), self.steps, self.target)
-        self.step, self.smoothed = 0, math.nan
+        self.step, self.smoothed, self.rise = 0, math.nan, Rise()
+        # All weights of a model, twice more, would be too much memory: there the checkpoints have to do.
+        self.good = LastGood({} if config.method == "full" else self.network.state())
         self.unread: list[tuple[int, Tensor, Tensor, Tensor, float]] = []
         self._arrange_kernels()
 
@@ -201,10 +178,6 @@ class Trainer:
 
     def _begin(self, *, resume: bool) -> None:
         notes = start_notes(self.data, self.captions, self.steps, self.device)
-        if self.config.compile and not compiler_found():
-            notes.append(
-                "compile = true wants a C++ compiler (g++ or clang++) and there is none: not compiled"
-            )
         found = latest_checkpoint(self.folder / "checkpoints") if resume else None
         if found is None:
             remove_checkpoints(self.folder / "checkpoints")
@@ -216,6 +189,7 @@ class Trainer:
             self.scaler.load_state_dict(found["scaler"])
             self.step, self.smoothed = found["step"], found["smoothed"]
             self.log.cut(self.step)
+            self.good.turn(self.step)
             notes.append(f"goes on after step {self.step}")
         self._report(0.0, *notes)
 
@@ -275,20 +249,31 @@ class Trainer:
         return norm
 
     def _diverged(self, step: int, what: str) -> UserError:
-        """The error for a loss or gradient that is lost at a step (from 0)."""
+        """The error for a loss or gradient that is lost at a step (from 0); saves the last good weights."""
         rows = [row for number in self._batches_of(step) for row in self.data.rows(number)]
-        return diverged(self.folder, step, [self.data.images[row].file for row in rows], what)
+        found = checkpoints(self.folder / "checkpoints")
+        kept = str(found[-1]) if found else "none: it was lost at once"
+        if self.good.step:
+            self.good.restore()
+            self.step = self.good.step
+            try:
+                kept = str(self._save(f"{self.name}-step{self.step:08d}"))
+            except DiskError as error:
+                kept = str(error)
+        return diverged(step, [self.data.images[row].file for row in rows], what, kept)
 
     # --- what is seen ---
 
     def _read_losses(self) -> None:
         """Take the losses of the last steps from the device, look at them, and note them."""
-        for step, loss, blank, norm, factor in self.unread:
-            value, length = loss.item(), norm.item()
+        if not self.unread:
+            return
+        for step, loss, of_zeros, norm, factor in self.unread:
+            value, length, blank = loss.item(), norm.item(), of_zeros.item()
             # fp16's scaler skips steps whose gradients overflow; a loss that is no number is another matter.
             if not math.isfinite(value) or not (math.isfinite(length) or self.scaler.is_enabled()):
                 raise self._diverged(step, NO_NUMBER)
-            if value > DIVERGED * blank.item():
+            if value > DIVERGED * blank:
                 raise self._diverged(step, f"the loss is {value:.3g}, over {DIVERGED} times a blank answer's")
             older = SMOOTHING * self.smoothed + (1 - SMOOTHING) * value  # NaN at the first step
             self.smoothed = value if math.isnan(older) else older
@@ -300,7 +285,10 @@ class Trainer:
                 norm=length,
                 rates={group["part"]: group["initial_lr"] * factor for group in self.groups},
             )
+            if climbed := self.rise.look(step, value, blank):
+                self._report(0.0, climbed)
         self.unread.clear()
+        self.good.turn(self.step)
 
     def _epoch(self, step: int) -> int:
         return step * self.config.accumulation // self.data.batches_per_epoch + 1
@@ -340,12 +328,13 @@ class Trainer:
         try:
             write()
         except DiskError as error:
-            self._report(0.0, f"no {what} at step {self.step}: {error}")
+            self._report(0.0, f"no {what} at step {self.step}, and training goes on: {error}")
 
     def _checkpoint(self) -> None:
         self._read_losses()
         state = {
             "step": self.step,
+            "steps": self.steps,
             "smoothed": self.smoothed,
             "config": self.config.model_dump_json(),
             "manifest": self.data.manifest_sha256,
@@ -363,6 +352,7 @@ class Trainer:
         facts |= metadata.modelspec(self.config, self.base, self.data, self.facts)
         facts |= {"ss_steps": str(self.step), "ss_epoch": str(self._epoch(self.step - 1))}
         facts["ss_training_finished_at"] = str(time.time())
+        facts |= {"ss_weighted_captions": "True"} if self.config.weighted else {}
         path: Path = self.folder / (name + self.network.suffix)
         self.network.save(path, facts, DTYPES[self.config.save_precision])
         return path
@@ -375,7 +365,11 @@ class Trainer:
         for model in self.models:
             model.eval()
         sampler = Sampler(
-            self.base, config.sampler, zero_snr=config.zero_terminal_snr, clip_skip=config.clip_skip
+            self.base,
+            config.sampler,
+            zero_snr=config.zero_terminal_snr,
+            clip_skip=config.clip_skip,
+            weighted=config.weighted,
         )
         lines = config.sample_prompts or default_prompts(self.data)
         pictures = sampler.draw([parse_prompt(line) for line in lines])

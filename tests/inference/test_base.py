@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ sys.path += [
 
 from dataprep.errors import ModelError
 from dataprep.inference import base as module
-from dataprep.inference.base import config_folder, detect_family, load_base, read_header
+from dataprep.inference.base import config_folder, detect_family, family_of, load_base, read_header
 
 # As published: millions of weights of each part.
 SIZES = {
@@ -193,3 +194,27 @@ def test_diffusion_transformers_are_refused_by_what_they_are(tmp_path: Path) -> 
     for name in ("double_blocks.0.img_attn.qkv.weight", "model.diffusion_model.joint_blocks.0.x.weight"):
         with pytest.raises(ModelError, match="FLUX, SD3"):
             detect_family(tmp_path / "x.safetensors", {name})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stated", "prediction"), [("epsilon", "eps"), ("v", "v"), (None, "v")])
+def test_an_sd2_file_predicts_what_its_metadata_says_or_v_as_an_assumption(
+    stated: str | None, prediction: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "model.safetensors"
+    configs = tiny_configs(tmp_path / "configs", "sd2", save_single_file(path, "sd2"))
+    if stated is not None:
+        save_file(load_file(path), path, {"modelspec.prediction_type": stated})
+    monkeypatch.setattr(module, "config_folder", lambda name: configs)
+    base = load_base(path, "cpu", torch.float32)
+    assert (base.prediction, base.prediction_assumed) == (prediction, stated is None)
+
+
+def test_half_a_copy_of_sdxl_is_no_sd1(tmp_path: Path, xl_path: Path) -> None:
+    assert family_of(xl_path) == "sdxl"
+    shutil.copytree(xl_path, tmp_path / "half")
+    shutil.rmtree(tmp_path / "half" / "text_encoder_2")
+    with pytest.raises(ModelError, match="no text_encoder_2 in it"):
+        load_base(tmp_path / "half", "cpu", torch.float32)

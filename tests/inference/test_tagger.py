@@ -263,3 +263,21 @@ def test_a_list_and_a_network_of_different_sorts_are_refused(mean_tagger: MakeTa
     with pytest.raises(ModelError, match=r"selected_tags\.csv is a list of WD's kind"):
         open_tagger(mean_tagger(shape=("n", 512, 512, 3)), {})
     assert open_tagger(mean_tagger(shape=("n", 512, 512, 3)), {"format": "wd"}).size_px == 512
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (",,,", "no tag"),
+        ("7,hat,,5", "category '', wanted a whole number"),
+        ("7,hat,x,5", "category 'x'"),
+        ("7,hat", "category None"),
+        ("7,hat,0,many", "count 'many'"),
+    ],
+)
+def test_a_damaged_line_of_the_list_is_named_and_never_skipped(
+    mean_tagger: MakeTagger, line: str, wrong: str
+) -> None:
+    folder = mean_tagger(labels=f"tag_id,name,category,count\n0,general,9,5\n{line}\n2,hat,0,5\n")
+    with pytest.raises(ModelError, match=rf"selected_tags\.csv, line 3: {wrong}.*none can be left out"):
+        read_labels(folder)

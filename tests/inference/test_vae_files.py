@@ -11,6 +11,7 @@ from dataprep.errors import ModelError
 from dataprep.inference.torch_compat import prepare_torch
 from dataprep.inference.vae import Vae
 from dataprep.inference.vae_files import load_vae
+from dataprep.models import find
 
 
 def tiny(**changes: Any) -> Any:
@@ -69,6 +70,14 @@ def test_a_vae_in_the_original_names_is_read_alone_and_from_a_checkpoint(
         }
     save_file(tensors, tmp_path / "m.safetensors")
     assert np.allclose(encode(load_vae(tmp_path / "m.safetensors")), encode(model), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ae.sft", "ae.safetensors"])
+def test_a_file_is_read_under_fluxs_suffix_and_through_the_hubs_links(tmp_path: Path, name: str) -> None:
+    model = tiny(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False)
+    save_file(original_names(model.state_dict(), 3), tmp_path / "0a1b2c")
+    (tmp_path / name).symlink_to("0a1b2c")
+    assert np.allclose(encode(load_vae(find("vae", str(tmp_path / name)).path)), encode(model), atol=1e-6)
 
 
 def test_diffusers_own_file_is_read_without_its_configuration(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from dataprep.errors import ConfigError, DiskError, InputError, UserError
+from dataprep.errors import ConfigError, DiskError, InputError, ModelError, UserError
 from dataprep.train.captions import Captions
 from dataprep.train.config import TrainConfig
-from dataprep.train.loop import Progress, train
+from dataprep.train.loop import train
+from dataprep.train.watch import Progress
 
 SHORT: dict[str, Any] = {
     "steps": 6,
@@ -364,9 +365,66 @@ def test_settings_that_go_together_train_and_resume(prepared: Path, settings: di
 def test_without_a_compiler_training_goes_on_uncompiled_with_a_word(
     prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataprep.train import loop
+    from dataprep import briefing
 
-    monkeypatch.setattr(loop.shutil, "which", lambda name: None)
+    monkeypatch.setattr(briefing.shutil, "which", lambda name: None)
     seen: list[Progress] = []
     assert run(prepared, on_progress=seen.append, steps=1, compile=True).is_file()
     assert any("there is none: not compiled" in note for note in seen[0].notes)
+
+
+def test_a_start_anew_does_not_remove_a_stopped_trainings_checkpoints(prepared: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(prepared, on_progress=interrupt)
+    (prepared / "img" / "2_sks girl" / "000.txt").unlink()  # would be said later: nothing is read before
+    with pytest.raises(ConfigError, match=r"after step 3 of 6.*--resume.*--restart"):
+        run(prepared)
+    (prepared / "img" / "2_sks girl" / "000.txt").write_text("sks girl, tag0, red hair\n", "utf-8")
+    names = sorted(path.name for path in (prepared / "model" / "checkpoints").iterdir())
+    assert names == ["step-00000002.pt", "step-00000003.pt"]
+    settings = TrainConfig(**SHORT)
+    train(prepared, settings, resume=False, restart=True, device="cpu")
+    assert [step for step, _ in losses(prepared)] == [1, 2, 3, 4, 5, 6]
+    run(prepared)  # a finished one may be done again
+
+
+def test_divergence_before_any_checkpoint_saves_the_last_good_weights(prepared: Path) -> None:
+    from dataprep.train import loop
+
+    wanted = load_file(run(prepared, steps=3, schedule="constant"))
+    assert list((prepared / "model" / "checkpoints").iterdir())
+    real = loop.Objective.losses
+    calls = 0
+
+    def spoiled(self: Any, *args: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1  # twice a step: a blank answer's loss, then the model's
+        return real(self, *args) * (torch.nan if calls > 8 else 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Objective, "losses", spoiled)
+        with pytest.raises(UserError, match=r"step 5: .*Last good weights: .*sks-step00000003\.safetensors"):
+            run(prepared, steps=9, schedule="constant", checkpoint_every=100)
+    kept = load_file(prepared / "model" / "sks-step00000003.safetensors")
+    assert all(torch.equal(wanted[key], tensor) for key, tensor in kept.items())
+    run(prepared, steps=1)  # nothing was stopped that could go on
+
+
+def test_latents_of_another_family_are_refused_before_the_model_is_loaded(
+    prepared: Path, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    half = tmp_path / "half an sdxl"  # it could not be loaded
+    for part in ("vae", "text_encoder", "text_encoder_2", "scheduler", "unet"):
+        (half / part).mkdir(parents=True)
+    table = pq.read_table(prepared / "manifest.parquet")
+    meta = json.loads(table.schema.metadata[b"dataprep"]) | {"settings": {"latents": {"family": "sd1"}}}
+    table = table.replace_schema_metadata({"dataprep": json.dumps(meta)})
+    pq.write_table(table, prepared / "manifest.parquet")
+    with pytest.raises(ModelError, match=r"family sdxl, but the latents .* made for sd1"):
+        run(prepared, base=str(half))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from dataprep.train import objective as o
 from dataprep.train.config import TrainConfig
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "objective.json").read_text())
+NOISE = json.loads((Path(__file__).parent.parent / "golden" / "noise.json").read_text())
 ROWS = GOLDEN["timesteps"]
 ALPHAS = torch.cumprod(
     1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0
@@ -146,3 +148,12 @@ def test_huber_uses_each_samples_own_threshold() -> None:
     c = objective.thresholds[noised.timesteps]
     torch.testing.assert_close(losses, 2 * c * ((0.49 + c**2).sqrt() - c))
     assert len(set(losses.tolist())) == 3
+
+
+@pytest.mark.parametrize("case", NOISE["cases"], ids=lambda case: " ".join(case["settings"]) or "plain")
+def test_each_kind_of_noise_equals_numbers_computed_apart(case: dict[str, Any]) -> None:
+    latents = torch.tensor(NOISE["latents"])
+    noised = o.Objective(TrainConfig(**case["settings"]), "eps", ALPHAS).noise(latents, drawn(NOISE["seed"]))
+    assert noised.timesteps.tolist() == case["timesteps"]
+    torch.testing.assert_close(noised.answer.flatten(), torch.tensor(case["answer"]), rtol=0, atol=2e-5)
+    torch.testing.assert_close(noised.inputs.flatten(), torch.tensor(case["inputs"]), rtol=0, atol=2e-5)
