@@ -1,7 +1,8 @@
 """Pictures with planted copies and look-alikes, and the truth: what duplicate search is measured on.
 
 Four kinds of picture (photo-like, drawn, text pages, nearly flat), edits of them that leave them the same
-picture, and siblings that only look alike: another hair colour, another page of the same layout.
+picture, and siblings that only look alike: another hair colour, another page of the same layout. Drawn
+pictures that differ from another in one attribute only are planted apart (`changed_pairs`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,22 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from models.miniature.drawing import EYE_COLOURS, HAIR_COLOURS, OUTFITS, Drawing, random_drawing
+from models.miniature.drawing import (
+    BOY_OUTFITS,
+    EYE_COLOURS,
+    HAIR_COLOURS,
+    MOUTHS,
+    OUTFITS,
+    POSES,
+    Drawing,
+    random_drawing,
+    signature_drawing,
+)
 from models.miniature.world import render
 
 Generator = np.random.Generator
@@ -113,6 +125,58 @@ def _other_colours(drawing: Drawing, rng: Generator) -> Drawing:
         eye_colour=other(EYE_COLOURS, drawing.eye_colour),
         outfit=other(OUTFITS, drawing.outfit),
     )
+
+
+# What a picture can differ in from the next one of a set of expressions, poses or clothes.
+ATTRIBUTES = {
+    "expression": ("mouth", MOUTHS),
+    "eyes": ("eyes", ("open", "closed eyes")),
+    "pose": ("pose", (None, *POSES)),
+    "hair colour": ("hair_colour", HAIR_COLOURS),
+    "outfit": ("outfit", OUTFITS),
+}
+_SEEN_LEVELS, _SEEN_SHARE = 40, 0.001  # a change of fewer pixels than this share is hidden, by glasses say
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Two drawn pictures of one character that differ in one attribute.
+
+    Attributes:
+        attribute: of ATTRIBUTES.
+        first: mode RGB.
+        second: mode RGB, every third made smaller and recompressed.
+    """
+
+    attribute: str
+    first: Image.Image
+    second: Image.Image
+
+
+def changed_pairs(characters: int, seed: int) -> Iterator[Changed]:
+    """For each character a pair of every attribute whose change can be seen."""
+    rng = np.random.default_rng(seed)
+    made = 0
+    for i in range(characters):
+        drawing = signature_drawing(rng) if i % 2 else random_drawing(rng)
+        width, height = _sides(rng)
+        first = render(drawing, width, height)
+        for name, (field, options) in ATTRIBUTES.items():
+            if name == "outfit" and drawing.count == "1boy":
+                options = BOY_OUTFITS
+            others = [option for option in options if option != getattr(drawing, field)]
+            value = others[int(rng.integers(len(others)))]
+            changes: dict[str, Any] = {field: value}
+            second = render(replace(drawing, **changes), width, height)
+            apart = np.abs(np.asarray(first, np.int16) - np.asarray(second)).max(axis=2)
+            if (apart > _SEEN_LEVELS).mean() < _SEEN_SHARE:
+                continue
+            made += 1
+            yield Changed(name, first, second if made % 3 else _smaller(second, rng))
+
+
+def _smaller(image: Image.Image, rng: Generator) -> Image.Image:
+    return _encoded(_resized(image, rng), rng, "JPEG", 50, 90)
 
 
 def _page(rng: Generator) -> tuple[Image.Image, Image.Image]:

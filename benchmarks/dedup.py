@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import combinations
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from benchmarks.corpus import EDITS, Planted, corpus, word_page
+from benchmarks.corpus import ATTRIBUTES, EDITS, Planted, changed_pairs, corpus, word_page
 from dataprep.crops import features, find_crops
 from dataprep.duplicates import find_copies
 from dataprep.stages.fingerprint import Fingerprint
@@ -132,6 +132,23 @@ def print_tables(corpus_: Measured, seed: int) -> None:
         print(f"| {edit} | {' | '.join(cells)} |")
 
 
+def print_changed(seed: int, characters: int = 80) -> None:
+    """Drawn pictures of one character that differ in one attribute: expression, eyes, pose and so on."""
+    merged, reported, looped_, total = (Counter[str]() for _ in range(4))
+    for pair in changed_pairs(characters, seed):
+        rows = [measured(image, i) for i, image in enumerate((pair.first, pair.second))]
+        total[pair.attribute] += 1
+        merged[pair.attribute] += bool(find_copies(rows, DEFAULT))
+        reported[pair.attribute] += bool(find_copies(rows, 10, lenient=True))
+        looped_[pair.attribute] += imagehash.phash(pair.first) - imagehash.phash(pair.second) <= DEFAULT
+    print("\nPictures of one character that differ in one attribute, distance 8:\n")
+    print("| what differs | pairs | imagehash merges | dedup merges | dedup reports |")
+    print("|---|---|---|---|---|")
+    for name in (*ATTRIBUTES, "all"):
+        cells = [each[name] if name != "all" else each.total() for each in (total, looped_, merged, reported)]
+        print(f"| {name} | {cells[0]} | {cells[1]} | {cells[2]} | {cells[3] - cells[2]} |")
+
+
 def print_crops(pictures: list[Planted], seed: int) -> None:
     """Cut-outs of 15 to 75 % of the area, in any shape, among all originals and look-alikes."""
     rng = np.random.default_rng(seed)
@@ -185,7 +202,7 @@ def print_word_pages(seed: int, count: int = 120) -> None:
     rng = np.random.default_rng(seed)
     pages = [word_page(rng).reduce(2) for _ in range(count)]
     rows = [measured(page, i) for i, page in enumerate(pages)]
-    dropped, reported = len(find_copies(rows, DEFAULT)), len(find_copies(rows, 10, lenient_pages=True))
+    dropped, reported = len(find_copies(rows, DEFAULT)), len(find_copies(rows, 10, lenient=True))
     print(f"\n{count} different pages of words in one layout: {dropped} dropped, {reported} reported.\n")
     print("| copies of them | found | wrong |")
     print("|---|---|---|")
@@ -204,6 +221,7 @@ def main(originals: int = 1200, seed: int = 20_261) -> None:
     """Print the tables."""
     pictures = list(corpus(originals, seed))
     print_tables(Measured(pictures), seed)
+    print_changed(seed)
     print_crops(pictures[: len(pictures) // 4], seed)
     print_mirrored(pictures[: len(pictures) // 2], seed)
     print_word_pages(seed)

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataprep.expand import expand
+from dataprep.fine import BYTES
 from dataprep.manifest import BASE, empty_columns, merge
 from dataprep.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
@@ -44,6 +45,8 @@ def manifest(count: int) -> pa.Table:
     names = "phash", "trim_phash", "mirror_phash", "mirror_trim_phash"
     columns |= {name: pa.array(hexes) for name in names}
     columns |= {name: pa.array(thumb) for name in ("thumb", "trim_thumb")}
+    grids = [base64.b64encode(rng.bytes(BYTES)).decode() for _ in range(97)]
+    columns["fine"] = pa.array([grids[int(value % np.uint64(97))] for value in hashes])
     columns |= {
         name: pa.array(rng.integers(600, 4000, count).astype(np.int32)) for name in ("width", "height")
     }

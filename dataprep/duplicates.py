@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dataprep.fine import Fines
+from dataprep.hand_copies import head_start
 from dataprep.hashing import numbers_of
 from dataprep.kept import NONE, SAME_FRAMING, Hashed, Kept, pages_among, views_of
 from dataprep.likeness import alike, are_marked
@@ -61,7 +63,8 @@ def worth(row: Row, *, marked: bool = False) -> tuple[Any, ...]:
     pixels = row["width"] * row["height"] * row["trim_share"]
     return (
         row["hand_state"] == "keep",
-        round(4 * math.log2(max(1.0, pixels))),  # a fifth more pixels count; a few rows cut off do not
+        # A fifth more pixels count; a few rows cut off do not.
+        round(4 * math.log2(max(1.0, pixels))) + head_start(row),
         row["trim_share"] > 0.98,
         row["format"] in _LOSSLESS,
         # Half as many bytes again a pixel count: small differences are the encoder's, not the picture's.
@@ -74,7 +77,7 @@ def worth(row: Row, *, marked: bool = False) -> tuple[Any, ...]:
 
 
 def find_copies(
-    rows: list[Row], max_distance: int, *, mirrored: bool = False, lenient_pages: bool = False
+    rows: list[Row], max_distance: int, *, mirrored: bool = False, lenient: bool = False
 ) -> list[Copy]:
     """Copies among the rows, each verified against the picture that is kept for it, so that nothing chains.
 
@@ -82,7 +85,8 @@ def find_copies(
         rows: with the columns of fingerprint and scan, hash columns not null.
         max_distance: Hamming distance of copies, bits.
         mirrored: whether mirror images are copies too.
-        lenient_pages: whether pages of text count that are only perhaps the same page.
+        lenient: whether pages of text count that are only perhaps the same page, and pictures that are alike
+            at a glance but differ in some part.
     """
     if not rows:
         return []
@@ -96,7 +100,7 @@ def find_copies(
     for group in groups:
         marked = _marked(group, rows, hashed.whole, max_distance)
         value = {i: worth(rows[i], marked=i in marked) for i in group}
-        kept = [Kept(view, pages, max_distance, lenient=lenient_pages) for view in views]
+        kept = [Kept(view, pages, max_distance, lenient=lenient) for view in views]
         place = {i: start + at for at, i in enumerate(group)}
         start += len(group)
         for i in sorted(group, key=lambda i: value[i], reverse=True):
@@ -135,8 +139,15 @@ def _marked(group: list[int], rows: list[Row], hashes: Hashes, max_distance: int
         at = np.flatnonzero(near & (measured != j))
         found = at[are_marked([edges[k] for k in at], rows[j]["edges"])].tolist()
         thumb = rows[j]["thumb"]
-        marked |= {int(measured[k]) for k in found if alike(rows[measured[k]]["thumb"], thumb)}
+        for k in (int(measured[n]) for n in found):
+            if alike(rows[k]["thumb"], thumb) and _differ_by_mark(rows[k], rows[j]):
+                marked.add(k)
     return marked
+
+
+def _differ_by_mark(one: Row, other: Row) -> bool:
+    fines = Fines([one["fine"], other["fine"]])
+    return not fines.known.all() or fines.differ_by_mark(0, 1)
 
 
 def _groups(n: int, hashed: Hashed, max_distance: int) -> list[list[int]]:

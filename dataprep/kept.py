@@ -1,7 +1,7 @@
 """The pictures kept so far of a group of near ones, and which of them another picture is a copy of.
 
 A hash that is near makes a candidate; the second measure decides: the coarse thumb, and for pages of text
-where their ink lies.
+where their ink lies. What passes is compared in every part, lest another expression be taken for a copy.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataprep.fine import CHANGED, SAME, SAME_CUT, Fines
 from dataprep.likeness import PAGE, PAGE_DISTANCE, PAGE_TRIMMED, TRIMMED, WHOLE, Limits, Thumbs
 from dataprep.neighbours import Hashes, hamming
 from dataprep.pages import PERHAPS_SAME_PAGE, SAME_PAGE, Pages
@@ -47,11 +48,12 @@ class Hashed:
 
 @dataclass(frozen=True)
 class Looks:
-    """One way to look at N pictures: hash and what the second measure is taken from."""
+    """One way to look at N pictures: hash and what the other measures are taken from."""
 
     hashes: Hashes
     thumbs: Thumbs
     pages: Pages
+    fines: Fines
 
     @cached_property
     def sketches(self) -> Hashes:
@@ -65,15 +67,17 @@ class View:
 
     Where `shares` is given, pictures that keep the same share of their area within plain borders are framed
     alike, and what lies `within` has to be alike too: else one figure in other clothes passes, as most of the
-    picture is ground.
+    picture is ground. Where `uncut` is given, pictures with and without their borders are compared: what is
+    the same but for some part as a `uncut` pair is no copy, however its borders are cut.
     """
 
     ours: Looks
     kept: Looks
     limits: Limits
     page_limits: Limits
-    shares: NDArray[np.float64] | None = None
+    shares: NDArray[np.float64]
     within: tuple[Thumbs, Thumbs] | None = None
+    uncut: tuple[Looks, Looks] | None = None
 
 
 def views_of(rows: list[Row], hashed: Hashed) -> list[View]:
@@ -84,19 +88,26 @@ def views_of(rows: list[Row], hashed: Hashed) -> list[View]:
         hashed: their hashes.
     """
     thumbs, inner = ([row[name] for row in rows] for name in ("thumb", "trim_thumb"))
-    edges, pages = [row["edges"] for row in rows], [row["page"] for row in rows]
+    edges, pages, fines = ([row[name] for row in rows] for name in ("edges", "page", "fine"))
     shares = np.array([row["trim_share"] for row in rows], np.float64)
     views: list[View] = []
 
     def add(mirror: bool, whole_hashes: Hashes, trimmed_hashes: Hashes) -> None:
-        whole = Looks(whole_hashes, Thumbs(thumbs, edges, mirror=mirror), Pages(pages, mirror=mirror))
+        whole = Looks(
+            whole_hashes,
+            Thumbs(thumbs, edges, mirror=mirror),
+            Pages(pages, mirror=mirror),
+            Fines(fines, mirror=mirror),
+        )
         trimmed = Looks(
-            trimmed_hashes, Thumbs(inner, mirror=mirror), Pages(pages, trimmed=True, mirror=mirror)
+            trimmed_hashes,
+            Thumbs(inner, mirror=mirror),
+            Pages(pages, trimmed=True, mirror=mirror),
+            Fines(fines, trimmed=True, mirror=mirror),
         )
         ours = (views[0].ours, views[1].ours) if mirror else (whole, trimmed)
-        within = ours[1].thumbs, trimmed.thumbs
-        views.append(View(ours[0], whole, WHOLE, PAGE, shares, within))
-        views.append(View(ours[1], trimmed, TRIMMED, PAGE_TRIMMED))
+        views.append(View(ours[0], whole, WHOLE, PAGE, shares, within=(ours[1].thumbs, trimmed.thumbs)))
+        views.append(View(ours[1], trimmed, TRIMMED, PAGE_TRIMMED, shares, uncut=(ours[0], whole)))
 
     add(False, hashed.whole, hashed.trimmed)
     if hashed.mirrored is not None:
@@ -121,7 +132,7 @@ class Kept:
         view: how to compare.
         pages: which pictures are pages of text, shape (N,).
         max_distance: Hamming distance of copies, bits.
-        lenient: whether pages that are perhaps the same count too.
+        lenient: whether pages that are perhaps the same count too, and pictures that differ in some part.
     """
 
     def __init__(
@@ -174,6 +185,9 @@ class Kept:
         found = ours.thumbs.alike(i, kept.thumbs, others, self._view.limits)
         found[found] = self._agree_within(i, others[found])
         paged = self._pages[others] | self._pages[i]
+        if not self._lenient:
+            one = found & ~paged & kept.fines.known[others] & ours.fines.known[i]
+            found[one] = self._agree_in_parts(i, others[one])
         if not paged.any():
             return found
         inked = paged & kept.pages.known[others] & ours.pages.known[i]
@@ -190,8 +204,35 @@ class Kept:
         """Which of some kept pictures are not another figure on the same plain ground."""
         shares, within = self._view.shares, self._view.within
         agree = np.ones(len(others), np.bool_)
-        if shares is None or within is None or shares[i] > _FRAMED:
+        if within is None or shares[i] > _FRAMED:
             return agree
         framed = np.flatnonzero(np.abs(shares[others] - shares[i]) <= SAME_FRAMING)
         agree[framed] = within[0].alike(i, within[1], others[framed], WHOLE)
         return agree
+
+    def _agree_in_parts(self, i: int, others: Indices) -> NDArray[np.bool_]:
+        """Which of some kept pictures are alike in every part, not only at a glance."""
+        if not len(others):
+            return np.zeros(0, np.bool_)
+        view = self._view
+        shifted = (np.abs(view.shares[others] - view.shares[i]) > SAME_FRAMING) & (view.uncut is not None)
+        seen = _seen(view.ours, view.kept, i, others, shifted)
+        agree: NDArray[np.bool_] = (seen == SAME) | (seen == SAME_CUT)
+        if view.uncut is not None:
+            cut = np.flatnonzero(seen == SAME_CUT)
+            agree[cut] = _seen(*view.uncut, i, others[cut], np.zeros(len(cut), np.bool_)) != CHANGED
+        return agree
+
+
+def _seen(ours: Looks, kept: Looks, i: int, others: Indices, shifted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """How some kept pictures compare with picture i in every part, colours included."""
+    if not len(others):
+        return np.zeros(0, np.uint8)
+    seen = ours.fines.compare(i, kept.fines, others, shifted)
+    same = np.flatnonzero(seen == SAME)
+    if len(same):
+        recoloured = same[ours.thumbs.recoloured(i, kept.thumbs, others[same])]
+        here = np.array([i])
+        changed = [k for k in recoloured if kept.thumbs.recoloured(others[k], ours.thumbs, here)[0]]
+        seen[changed] = CHANGED
+    return seen

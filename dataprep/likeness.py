@@ -28,6 +28,10 @@ _STILL = 4.0  # levels of the Laplacian that noise and compression make
 _BUSIER = 0.6  # octaves: how much busier a cell is under a mark
 _MOST_CELLS = 24  # of 64: what changes more is not a mark
 _COLOUR_WEIGHT = 0.5  # of colour beside brightness in a sketch: copies may have lost it
+_RECOLOURED = 24.0  # difference of chroma, levels, from which a cell is of another colour
+_CELLS_RECOLOURED = 3  # of 64, from which that is no accident of compression
+_BURNT = 245  # level from which a channel may have been cut off
+_GAINS, _FITS = (0.4, 2.5), 4  # of colour between two copies; rounds of fitting it
 _FLAT_APART = 8.0  # root mean square difference of two flat pictures, levels
 
 
@@ -189,6 +193,37 @@ class Thumbs:
         apart = others.values[at[flat]].astype(np.float64) - self.values[i]
         found[flat] = np.sqrt((apart**2).mean(axis=(1, 2))) <= _FLAT_APART
         return found
+
+    def recoloured(self, i: int, others: Thumbs, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some pictures have a part in another colour than one of the same framing.
+
+        Cells in which a brighter copy may have lost colour are passed over, and pictures without colour.
+
+        Args:
+            i: the one.
+            others: thumbs of the others.
+            at: which of them, shape (K,).
+        Returns:
+            Shape (K,).
+        """
+        ours, theirs = _colours(self.values[i]), _colours(others.values[at])  # (64, 2), (K, 64, 2)
+        valid = (self.values[i].max(axis=-1) < _BURNT) & (others.values[at].max(axis=-1) < _BURNT)
+        product, squares = (ours * theirs).sum(axis=-1) * valid, (ours**2).sum(axis=-1) * valid
+        weights = np.ones_like(product)
+        for _ in range(_FITS):
+            gains = (weights * product).sum(axis=1) / ((weights * squares).sum(axis=1) + 1)
+            gain = gains.clip(*_GAINS)[:, None, None]
+            apart = np.sqrt(((theirs - gain * ours) ** 2).sum(axis=-1)) * valid
+            weights = 1 / (1 + (apart / (1.5 * np.median(apart, axis=1, keepdims=True) + 2)) ** 2)
+        strong = np.sort(apart, axis=1)[:, -_CELLS_RECOLOURED] > _RECOLOURED
+        found: NDArray[np.bool_] = strong & ~(self.colourless[i] | others.colourless[at])
+        return found
+
+
+def _colours(values: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Red and blue without brightness, shape (..., 2)."""
+    chroma: NDArray[np.float64] = values[..., [0, 2]] - (values @ _LUMA)[..., None]
+    return chroma
 
 
 def bits_of(values: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -18,7 +18,7 @@ ONE_HASH = {name: "9f0b33c45a6de871" for name in ("phash", "trim_phash", "mirror
 
 def patterned(number: int, thumb: str) -> dict[str, Any]:
     """A picture that has its hash in common with every other one."""
-    row = dict.fromkeys(("hand_state", "raw_caption", "page", "edges"))
+    row = dict.fromkeys(("hand_state", "raw_caption", "page", "edges", "fine"))
     sizes = {"width": 100, "height": 100, "bytes": 1000, "trim_share": 1.0}
     return row | ONE_HASH | sizes | {
         "path": f"{number:05d}.png",

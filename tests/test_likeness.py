@@ -77,3 +77,13 @@ def test_a_mark_is_told_from_a_copy_that_is_sharper_all_over() -> None:
     plain, *others = (edges(texture(one.convert("L"))) for one in (image, marked, sharper, image))
     assert are_marked(others, plain).tolist() == [True, False, False]
     assert are_marked([], plain).tolist() == []
+
+
+def test_a_part_in_another_colour_is_told_from_a_copy_in_other_light() -> None:
+    image = soft(4)
+    dyed = image.copy()
+    dyed.paste((30, 60, 220), (24, 20, 60, 60))
+    copies = [ImageEnhance.Brightness(image).enhance(0.8), ImageEnhance.Contrast(image).enhance(1.2)]
+    copies += [image.resize((48, 40)), image.convert("L").convert("RGB")]
+    thumbs = Thumbs([thumb(one) for one in (image, dyed, *copies)])
+    assert thumbs.recoloured(0, thumbs, np.arange(6)).tolist() == [False, True, False, False, False, False]

@@ -9,15 +9,17 @@ from pydantic import Field
 
 from dataprep.duplicates import find_copies
 from dataprep.errors import ConfigError
+from dataprep.hand_copies import COLUMNS, drop_copies_of, hand_over, left_out, why_kept
 from dataprep.manifest import ACTIVE, DROPPED
 from dataprep.stage import Context, Row, Stage, TableFunction
+from dataprep.tags.rivals import contradicts
 
 
 class Dedup(Stage, frozen=True):
     """Settings of the duplicate search."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -37,12 +39,13 @@ class Dedup(Stage, frozen=True):
             ("trim_share", pa.float32()),
             ("edges", pa.string()),
             ("page", pa.string()),
+            ("fine", pa.string()),
             ("features", pa.string()),
             ("hand_state", pa.string()),
             ("hand_added", pa.list_(pa.string())),
-            ("hand_removed", pa.list_(pa.string())),
-            ("hand_caption", pa.string()),
+            *COLUMNS,
             ("raw_caption", pa.string()),
+            ("pixels_key", pa.string()),
         ]
     )
     adds: ClassVar[pa.Schema] = pa.schema(
@@ -53,6 +56,7 @@ class Dedup(Stage, frozen=True):
             ("similar_to", pa.string()),  # id of a picture that is nearly near enough: look for yourself
             ("similar_distance", pa.int32()),  # to it, bits
             ("hand_added", pa.list_(pa.string())),  # as curate found them, and those of dropped copies
+            *COLUMNS,  # and so are these
         ]
     )
 
@@ -77,7 +81,14 @@ class Dedup(Stage, frozen=True):
             for row in rows:
                 row.update(dict.fromkeys(name for name in self.adds.names if name not in self.needs.names))
             for role in ("train", "reg"):
-                self._mark([row for row in rows if row["role"] == role and row["state"] == ACTIVE])
+                own = [row for row in rows if row["role"] == role]
+                alive = [row for row in own if row["state"] == ACTIVE]
+                drop_copies_of(
+                    left_out(own, context),
+                    alive,
+                    lambda among: find_copies(among, self.max_distance, mirrored=self.mirrored),
+                )
+                self._mark([row for row in alive if row["state"] == ACTIVE])
             columns = [*self.adds, table.schema.field("state"), table.schema.field("reason")]
             return pa.table(
                 {field.name: pa.array([row[field.name] for row in rows], field.type) for field in columns}
@@ -89,16 +100,18 @@ class Dedup(Stage, frozen=True):
         for copy in find_copies(rows, self.max_distance, mirrored=self.mirrored):
             row, kept = rows[copy.row], rows[copy.of]
             row.update(distance=copy.distance)
+            why = why_kept(copy.why, kept, row)
             self._drop(
-                row, kept, f"duplicate: of {kept['path']}, distance {copy.distance}; that one is {copy.why}"
+                row, kept, f"duplicate: of {kept['path']}, distance {copy.distance}; that one is {why}"
             )
         rest = [row for row in rows if row["state"] == ACTIVE]
         if self.crops:
             self._drop_crops(rest)
+            _lead_to_kept(rows)
         if self.review_distance <= self.max_distance:
             return
         rest = [row for row in rest if row["state"] == ACTIVE]
-        for near in find_copies(rest, self.review_distance, mirrored=self.mirrored, lenient_pages=True):
+        for near in find_copies(rest, self.review_distance, mirrored=self.mirrored, lenient=True):
             rest[near.row].update(similar_to=rest[near.of]["id"], similar_distance=near.distance)
 
     def _drop_crops(self, rows: list[Row]) -> None:
@@ -117,7 +130,7 @@ class Dedup(Stage, frozen=True):
     def _drop(self, row: Row, kept: Row, why: str) -> None:
         row.update(duplicate_of=kept["id"], duplicate_group=kept["id"], state=DROPPED)
         kept["duplicate_group"] = kept["id"]
-        row["reason"] = f"dedup:{why}{self._caption_note(row, kept)}"
+        row["reason"] = f"dedup:{why}{hand_over(row, kept)}{self._caption_note(row, kept)}"
 
     def _caption_note(self, row: Row, kept: Row) -> str:
         """What becomes of a dropped copy's caption, "" if it has none that the kept one lacks."""
@@ -129,5 +142,22 @@ class Dedup(Stage, frozen=True):
             return "; its caption was not used" if row["raw_caption"] and not kept["raw_caption"] else ""
         if self.captions == "report" or kept["hand_caption"]:
             return f"; its tags were not used: {', '.join(tags)}"
-        kept["hand_added"] = [*(kept["hand_added"] or ()), *tags]
-        return f"; its tags went to that one: {', '.join(tags)}"
+        own = kept["hand_added"] or ()
+        against = [tag for tag in tags if contradicts(tag, own)]
+        merged = [tag for tag in tags if tag not in against]
+        kept["hand_added"] = [*own, *merged]
+        note = f"; its tags went to that one: {', '.join(merged)}" if merged else ""
+        contradict = "; these of its tags contradict those of that one and were not used"
+        return note + (f"{contradict}: {', '.join(against)}" if against else "")
+
+
+def _lead_to_kept(rows: list[Row]) -> None:
+    """Let copies of a picture that was dropped as a cut-out lead to the one that is kept for it."""
+    by_id = {row["id"]: row for row in rows}
+    for row in rows:
+        first = last = row["duplicate_of"]
+        while last is not None and by_id[last]["duplicate_of"] is not None:
+            last = by_id[last]["duplicate_of"]
+        if last != first:
+            row.update(duplicate_of=last, duplicate_group=last, distance=None)
+            row["reason"] += f"; that one was dropped as a cut-out of {by_id[last]['path']}"

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import Field
 
 from dataprep import hashing
+from dataprep.fine import fine
 from dataprep.hashing import Hash
 from dataprep.likeness import edges, may_be_page, thumb
 from dataprep.pages import page
@@ -21,7 +22,7 @@ class Fingerprint(Stage, frozen=True):
     """Settings of the measurements."""
 
     name: ClassVar[str] = "fingerprint"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     scope = "row"
     needs: ClassVar[pa.Schema] = pa.schema([("pixels_key", pa.string())])
     adds: ClassVar[pa.Schema] = pa.schema(
@@ -37,6 +38,7 @@ class Fingerprint(Stage, frozen=True):
             ("sharpness", pa.float32()),  # variance of the Laplacian at short_side
             ("edges", pa.string()),  # 8x8 means of the Laplacian, base64: what a watermark changes
             ("page", pa.string()),  # 40x40 cells of ink, base64; null for what is no page of text
+            ("fine", pa.string()),  # 48x48 grey means, base64: what tells another expression
             ("features", pa.string()),  # corners by which cut-outs are found; null unless asked for
         ]
     )
@@ -80,6 +82,7 @@ class Fingerprint(Stage, frozen=True):
             "sharpness": texture.sharpness,
             "edges": busy,
             "page": page(light, inner_light) if may_be_page(trimmed[2], busy) else None,
+            "fine": fine(light, inner_light),
             "features": self._features(image),
         }
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from benchmarks.corpus import word_page
 from benchmarks.dedup import measured
 from dataprep.crops import features
 from dataprep.errors import ConfigError
+from dataprep.fine import fine
 from dataprep.hashing import texture
 from dataprep.likeness import alike, edges, thumb
 from dataprep.stage import Context
 from dataprep.stages.dedup import Dedup
+from models.miniature.drawing import signature_drawing
+from models.miniature.world import render
 
 SCHEMA = pa.schema([("state", pa.string()), ("reason", pa.string()), *Dedup.needs])
 HASH = 0x9F0B_33C4_5A6D_E871
@@ -200,8 +204,13 @@ def test_tags_of_a_dropped_copy_go_to_the_kept_one(context: Context) -> None:
     assert "its tags were not used: star" in reported["b"]["reason"]
 
 
+def both(text: str) -> dict[str, str]:
+    """A sentence beside a raw picture, which curate makes the whole caption."""
+    return {"raw_caption": text, "hand_caption": text}
+
+
 def test_a_sentence_that_is_lost_with_its_copy_is_reported(context: Context) -> None:
-    found = deduped(context, row_of("a", width=200), row_of("b", 2, hand_caption="a girl on a bridge"))
+    found = deduped(context, row_of("a", width=200), row_of("b", 2, **both("a girl on a bridge")))
     assert found["b"]["reason"].endswith("its caption was not used")
 
 
@@ -238,3 +247,67 @@ def test_cut_outs_are_dropped_only_when_asked(context: Context) -> None:
     rows[1]["features"] = None
     with pytest.raises(ConfigError, match="crops = true"):
         deduped(context, *rows, crops=True)
+
+
+def test_tags_that_contradict_the_kept_ones_are_reported_and_not_merged(context: Context) -> None:
+    found = deduped(
+        context,
+        row_of("a", width=200, hand_added=["smile"]),
+        row_of("b", 1, hand_added=["frown", "star"], raw_caption="frown, star"),
+        row_of("c", 2, hand_added=["closed eyes"], raw_caption="closed eyes"),
+        row_of("d", 3, hand_added=["one eye closed"], raw_caption="one eye closed"),
+    )
+    assert kept(found) == {"a"}
+    added = found["a"]["hand_added"]
+    assert added[:2] == ["smile", "star"]
+    assert len({"closed eyes", "one eye closed"} & set(added)) == 1
+    assert "contradict those of that one and were not used: frown" in found["b"]["reason"]
+
+
+def test_another_expression_is_reported_and_kept_and_its_copy_is_dropped(context: Context) -> None:
+    drawing = replace(signature_drawing(np.random.default_rng(3)), background="city", night=False)
+    sheet = [render(replace(drawing, mouth=mouth), 320, 440) for mouth in ("smile", "frown", "open mouth")]
+    sheet.append(sheet[1].resize((200, 275), Image.Resampling.BICUBIC))
+    rows = [
+        measured(image, i) | {"id": f"id-{i}", "path": f"{i}.png", "state": "active", "role": "train"}
+        for i, image in enumerate(sheet)
+    ]
+    found = deduped(context, *rows)
+    assert kept(found) == {"0", "1", "2"}
+    assert found["3"]["duplicate_of"] == "id-1"
+    assert sum(found[str(i)]["similar_to"] is not None for i in range(3)) >= 1
+
+
+def test_what_changed_otherwise_is_not_called_a_mark(context: Context) -> None:
+    image = Image.fromarray(np.random.default_rng(4).integers(0, 256, (12, 12, 3), np.uint8))
+    image = image.resize((300, 300), Image.Resampling.BICUBIC)
+    marked, changed = image.copy(), image.copy()
+    for x in range(20, 110, 6):
+        marked.paste((255, 255, 255), (x, 256, x + 2, 268))
+        changed.paste((255, 255, 255) if x % 12 else (0, 0, 0), (x, 140, x + 4, 160))
+    light = {name: one.convert("L") for name, one in (("m", marked), ("c", changed), ("i", image))}
+    seen = {name: {"edges": edges(texture(one)), "fine": fine(one, one)} for name, one in light.items()}
+    with_mark = deduped(context, row_of("aa", 0, **seen["m"]), row_of("bbbb", 1, **seen["i"]))
+    assert "without a mark" in with_mark["aa"]["reason"]
+    otherwise = deduped(context, row_of("aa", 0, **seen["c"]), row_of("bbbb", 1, **seen["i"]))
+    assert not any("without a mark" in (row["reason"] or "") for row in otherwise.values())
+
+
+def test_copies_of_a_dropped_cut_out_lead_to_the_picture_it_was_cut_from(context: Context) -> None:
+    rng = np.random.default_rng(6)
+    whole = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8)).resize(
+        (400, 300), Image.Resampling.NEAREST
+    )
+    part = features(whole.crop((50, 0, 350, 200)))
+    far = {name: f"{HASH ^ 2**64 - 1:016x}" for name in ("phash", "trim_phash")}
+    rows = [
+        row_of("a", features=features(whole)),
+        row_of("b", width=90, features=part, **far),
+        row_of("b2", width=50, features=part, **far),
+    ]
+    found = deduped(context, *rows, crops=True)
+    assert kept(found) == {"a"}
+    assert {row["duplicate_group"] for row in found.values()} == {"id-a"}
+    assert found["b"]["duplicate_of"] == found["b2"]["duplicate_of"] == "id-a"
+    assert found["b2"]["reason"].endswith("; that one was dropped as a cut-out of a.png")
+    assert found["b2"]["distance"] is None
