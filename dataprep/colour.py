@@ -19,6 +19,7 @@ _BACKGROUND = {"white": (255, 255, 255), "black": (0, 0, 0), "mask": (255, 255, 
 # Mode a picture must be in before a profile of this colour space is applied to it.
 _PROFILE_MODE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 _BRIGHTEST = 8.0  # times white: the light that a float picture may have and still be one scaled to 1
+_DARKEST = 4096.0  # greatest value under which a float picture counted to 65535 would be all but black
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -68,17 +69,24 @@ def _white_level(values: NDArray[np.float32], mode: str) -> float:
     """The value that means white. 32-bit and float files do not say, so the least usual one that fits.
 
     Float pictures scaled to 1 may have lights beyond white: fractions up to 8 are taken as such, and clipped.
-    Whole numbers over 1 count levels, of 255 or 65535.
+    Whole numbers over 1 count levels, of 255 or 65535; between the two no guess is made at what white is.
 
     Args:
         values: of the picture, finite.
         mode: Pillow's name of what they are.
+    Raises:
+        ValueError: a float picture has values outside every known range.
     """
     if mode.startswith("I;16"):
         return 65535.0
     peak = float(values.max()) if values.size else 0.0
     if mode == "F" and 1.0 < peak <= _BRIGHTEST and bool((values != np.rint(values)).any()):
         return 1.0
+    if mode == "F" and 255.0 < peak < _DARKEST:
+        raise ValueError(
+            f"float picture with values up to {peak:g}, where it is not known which one is white; "
+            "save it with 8 or 16 bits"
+        )
     levels = (65535.0, 4294967295.0) if mode == "I" else (1.0, 255.0, 65535.0)
     for level in levels:
         if peak <= level:

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from dataprep.errors import RowError
 
@@ -44,6 +44,10 @@ _ICON = b"\0\0\1\0"
 _LARGEST_ICON = 1024  # px; 256 by the format, whose bitmaps say twice their height
 _OVERFLOWING = frozenset({"RGB", "RGBA", "LA", "YCbCr"})  # modes that Pillow scales deep JPEG 2000 to
 _PLUGIN = {"HEIF": "pillow-heif", "JXL": "pillow-jxl-plugin"}
+# Programs that draw pictures write into them how: a workflow is easily more than Pillow's 1 MiB.
+_LONGEST_TEXT = 16 << 20  # bytes that one packed text or profile of a PNG may unpack to
+PngImagePlugin.MAX_TEXT_CHUNK = _LONGEST_TEXT
+_TEXT_LIMITS = f"{_LONGEST_TEXT >> 20} MiB unpacked, or together over {PngImagePlugin.MAX_TEXT_MEMORY >> 20}"
 # What decoders raise on damaged files, found by feeding them mutated files.
 DECODE_ERRORS = (
     OSError,
@@ -119,6 +123,10 @@ def row_error(code: str, error: Exception, path: Path, head: bytes | None = None
         if head is not None and head[:4] in _TIFF and (kind := _unread_tiff(path)):
             return RowError("unsupported", f"{kind} is not read; save it as PNG or TIFF of 8 or 16 bits")
         return RowError("unreadable", f"named {path.suffix}, but {_kind(head or b'')}")
+    if isinstance(error, ValueError) and "MAX_TEXT" in str(error):
+        return RowError(
+            "too-large", f"its texts or its profile are over {_TEXT_LIMITS}; save it without them"
+        )
     return RowError(code, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 

@@ -6,7 +6,6 @@ This is the only file that knows which errors Pillow raises; they leave it as Ro
 from __future__ import annotations
 
 import io
-import math
 import struct
 import threading
 import warnings
@@ -23,6 +22,8 @@ from PIL import Image
 from dataprep.colour import Alpha, opacity, to_srgb
 from dataprep.digest import digest
 from dataprep.errors import RowError
+from dataprep.extents import Limits as Limits
+from dataprep.extents import claimed
 from dataprep.formats import (
     DECODE_ERRORS,
     is_cut_off,
@@ -103,30 +104,20 @@ class Probe:
     final: bool = True
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The largest picture that is decoded: px of its longest side, and of its area."""
-
-    side: float = math.inf
-    area: float = math.inf
-
-    def allow(self, width: int, height: int) -> bool:
-        """Whether a picture of this size may be decoded."""
-        return max(width, height) <= self.side and width * height <= self.area
-
-
 def probe(
     path: Path, policy: PixelPolicy | None = None, frame: int = 0, limits: Limits | None = None
 ) -> Probe:
     """Format and upright size from the header.
 
-    Decodes pixels only of truncated files to be salvaged and of PNG with metadata behind its pixels, and only
-    where the header's size is within the limits.
+    Decodes pixels only of truncated files to be salvaged, of PNG with metadata behind its pixels and of JPEG
+    XL, and only where the header's size is within the limits.
 
     Raises:
         RowError: "empty", "not-an-image", "unreadable", "unsupported", or transiently "io".
     """
     salvage = 0.0 if policy is None else policy.salvage
+    if limits is not None and (beyond := _beyond(path, limits)):
+        return beyond
     with _opened(path, frame) as (image, stream):
         name, frames, whole = (image.format or "").lower(), _frames(image), True
         cut_off = bool(salvage) and is_cut_off(image.format, stream)
@@ -140,6 +131,15 @@ def probe(
         if _orientation(image) in _SIDEWAYS:
             width, height = height, width
         return Probe(name, width, height, frames, whole, final)
+
+
+def _beyond(path: Path, limits: Limits) -> Probe | None:
+    """What is known of a picture that must not even be opened; None of all that may be."""
+    found = claimed(path)
+    if found is None or limits.allow(*found[1]):
+        return None
+    name, (width, height) = found
+    return Probe(name, min(width, _GREATEST_SIDE), min(height, _GREATEST_SIDE), final=False)
 
 
 def load_rgb(path: Path, policy: PixelPolicy, frame: int = 0) -> Image.Image:

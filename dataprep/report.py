@@ -16,13 +16,14 @@ from typing import Any
 
 from PIL import Image
 
+from dataprep.bucket_words import plan_in_words
+from dataprep.caption_files import CAPTION_SUFFIXES, pair_captions
 from dataprep.errors import InputError, RowError
 from dataprep.export.kohya_reader import describe, read_folder
 from dataprep.folders import STATE_FOLDER
 from dataprep.manifest import ACTIVE
 from dataprep.run import Job, read_manifest
 from dataprep.settings import PROJECT_FILE
-from dataprep.stages.scan import CAPTION_SUFFIXES
 from dataprep.store import write_bytes
 from dataprep.summary import Summary, summarize
 from dataprep.walk import walk
@@ -91,12 +92,17 @@ def _page(directory: Path, rows: list[dict[str, Any]], summary: Summary, metadat
         class_drawn=sum(row.get("generated") is not None for row in reg),
         twins=_twins(directory, rows),
         buckets=_bucket_bars(kept),
+        plan=plan_in_words(kept, metadata["settings"].get("bucket", {})),
         losses=[*_loss_bars(kept), *_loss_bars(kept, "kohya_crop_loss", "by kohya's own list: ")],
         kohya=_seen_by_kohya(directory),
         tags=_tag_bars(kept),
         files=train[:_FILES_LISTED],
         files_more=max(0, len(train) - _FILES_LISTED),
-        companions=_companions(directory, {row["path"] for row in train})[:_FILES_LISTED],
+        companions=_companions(
+            directory,
+            {row["path"] for row in train},
+            metadata["settings"].get("scan", {}).get("caption_encoding"),
+        )[:_FILES_LISTED],
         log=_training_log(directory),
         samples=[
             _file_picture(path) for path in sorted((directory / "model" / "samples").glob("*.png"))[-24:]
@@ -153,7 +159,7 @@ def _twins(directory: Path, rows: list[dict[str, Any]]) -> list[tuple[Picture, l
                     _thumbnail(raw / twin["path"]) if raw is not None and twin["role"] == "train" else "",
                     twin["path"],
                     "",
-                    f"distance {twin['distance']} of 64 bits",
+                    _likeness(twin),
                 )
                 for twin in twins
             ],
@@ -163,28 +169,27 @@ def _twins(directory: Path, rows: list[dict[str, Any]]) -> list[tuple[Picture, l
     ]
 
 
+def _likeness(twin: dict[str, Any]) -> str:
+    """How a dropped picture relates to the kept one."""
+    if twin["distance"] is not None:
+        return f"distance {twin['distance']} of 64 bits"
+    return "a cut-out of it" if twin["reason"].startswith("dedup:crop") else "a copy of a cut-out of it"
+
+
 def _raw_folder(directory: Path) -> Path | None:
     return Job.load(directory).raw if (directory / STATE_FOLDER / "run.json").is_file() else None
 
 
-def _companions(directory: Path, pictures: set[str]) -> list[tuple[str, str]]:
+def _companions(directory: Path, pictures: set[str], encoding: str | None) -> list[tuple[str, str]]:
     """Files of the raw folder that are no rows of their own, as (name, what it is): captions, settings."""
     raw = _raw_folder(directory)
     if raw is None or not raw.is_dir():
         return []
-    owners = pictures | {str(PurePosixPath(name).with_suffix("")) for name in pictures}
-    found = []
-    for name in (item.name for item in walk(raw)):
-        path = PurePosixPath(name)
-        if name == PROJECT_FILE:
-            found.append((name, "settings"))
-        elif (
-            name not in pictures
-            and path.suffix.lower() in CAPTION_SUFFIXES
-            and str(path.with_suffix("")) in owners
-        ):
-            found.append((name, "a caption, read with the picture of its name"))
-    return found
+    found = list(walk(raw, (directory,)))
+    captions = (item for item in found if PurePosixPath(item.name).suffix.lower() in CAPTION_SUFFIXES)
+    files, _ = pair_captions([*(item for item in found if item.name in pictures), *captions], encoding)
+    settings = [(item.name, "settings") for item in found if item.name == PROJECT_FILE]
+    return sorted([*settings, *((file.name, file.account) for file in files if file.name not in pictures)])
 
 
 def _seen_by_kohya(directory: Path) -> str:
@@ -254,13 +259,21 @@ def _why(fate: str, rule: str) -> str:
     return rule if rule.startswith(said) else f"{said}: {rule}"
 
 
+def _loss(line: str) -> tuple[int, float] | None:
+    """Step and loss of one line of the log; None for other lines, and for one that a full disk cut short."""
+    try:
+        entry = json.loads(line)
+        return int(entry["step"]), float(entry["loss"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _training_log(directory: Path) -> str:
     """Points of the loss curve as an SVG polyline in a 600x120 box, "" before any training."""
     path = directory / "log" / "train.jsonl"
     if not path.is_file():
         return ""
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    losses = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+    losses = [found for line in path.read_text("utf-8", "replace").splitlines() if (found := _loss(line))]
     if len(losses) < 2:
         return ""
     smooth, points = losses[0][1], []

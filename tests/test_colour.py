@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,20 @@ def test_float_and_32_bit_grey_are_scaled_to_their_white() -> None:
 def test_float_values_beyond_every_range_are_refused() -> None:
     with pytest.raises(ValueError, match="values up to"):
         to_srgb(Image.fromarray(np.full((4, 4), 1e9, np.float32)), "white")
+
+
+@pytest.mark.parametrize(("peak", "shown"), [(250, 250), (256, None), (1000, None), (4095, None), (4112, 16)])
+def test_float_levels_of_which_none_is_known_to_be_white_are_refused_not_shown_black(
+    peak: int, shown: int | None
+) -> None:
+    image = Image.fromarray(np.full((4, 4), peak, np.float32))
+    if shown is None:
+        with pytest.raises(
+            ValueError, match=f"values up to {peak}, where it is not known which one is white"
+        ):
+            to_srgb(image, "white")
+    else:
+        assert to_srgb(image, "white").getpixel((0, 0)) == (shown, shown, shown)
 
 
 def test_lights_beyond_white_are_clipped_in_a_float_picture_scaled_to_1() -> None:
@@ -114,6 +130,47 @@ def test_inverted_cmyk_of_adobe_jpeg_is_the_right_way_round(tmp_path: Path) -> N
     with Image.open(tmp_path / "a.jpg") as image:
         assert "adobe" in image.info
         assert to_srgb(image, "white").getpixel((5, 5)) == pytest.approx((235, 235, 235), abs=3)
+
+
+def printer_profile() -> bytes:
+    """A CMYK profile: a table of 16 inks in Lab, (L, a, b) = (55, -40, -50) for full cyan."""
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0])
+    table += b"".join(struct.pack(">i", value << 16) for value in (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    table += bytes(range(256)) * 4
+    for cyan, magenta, yellow, black in itertools.product((0, 1), repeat=4):
+        light = 100 * (1 - black) * (1 - 0.45 * cyan) * (1 - 0.5 * magenta) * (1 - 0.1 * yellow)
+        a = (70 * magenta - 40 * cyan - 5 * yellow) * (1 - black)
+        b = (85 * yellow - 50 * cyan - 5 * magenta) * (1 - black)
+        table += bytes([round(light * 2.55), *(int(np.clip(value + 128, 0, 255)) for value in (a, b))])
+    table += bytes(range(256)) * 3
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    described = b"desc\0\0\0\0" + struct.pack(">I", 2) + b"t\0" + b"\0" * 78
+    tags = {b"desc": described, b"cprt": b"text\0\0\0\0x\0", b"wtpt": b"XYZ \0\0\0\0" + white, b"A2B0": table}
+    index, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        index += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    head = bytearray(128)
+    head[:40] = (
+        struct.pack(">I4xI", 128 + len(index) + len(body), 0x02100000) + b"prtrCMYKLab ".ljust(24) + b"acsp"
+    )
+    head[68:80] = white
+    return bytes(head) + index + body
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_the_profile_of_a_printer_decides_what_its_inks_look_like(tmp_path: Path, suffix: str) -> None:
+    inks = {"cyan": (255, 0, 0, 0), "paper": (0, 0, 0, 0), "black": (0, 0, 0, 255)}
+    found = {}
+    for name, ink in inks.items():
+        path = tmp_path / f"{name}.{suffix}"
+        Image.new("CMYK", (64, 64), ink).save(path, icc_profile=printer_profile())
+        with Image.open(path) as image:
+            found[name] = to_srgb(image, "white").getpixel((9, 9))
+    # Lab (55, -40, -50) lies beyond what sRGB can show of red; unmanaged it would be (0, 255, 255).
+    assert found["cyan"] == pytest.approx((0, 150, 216), abs=6)
+    assert found["paper"] == pytest.approx((255, 255, 255), abs=2)
+    assert found["black"] == pytest.approx((0, 0, 0), abs=2)
 
 
 def test_lab_becomes_srgb() -> None:

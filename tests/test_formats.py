@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 from dataprep.errors import RowError
 from dataprep.pixels import PixelPolicy, load_rgb, probe
@@ -64,3 +65,34 @@ def test_an_icon_that_hides_a_large_picture_is_not_decoded(tmp_path: Path) -> No
     for sizes in ([(16, 16), (256, 256)], [(48, 48)]):
         Image.new("RGBA", (256, 256), "red").save(tmp_path / "c.ico", sizes=sizes, bitmap_format="bmp")
         assert probe(tmp_path / "c.ico").width == sizes[-1][0]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_png_with_long_packed_texts_is_read(tmp_path: Path, late: bool) -> None:
+    path = tmp_path / "a.png"
+    png_with_text(path, 3 << 20, late=late)
+    assert probe(path).width == 80
+    assert load_rgb(path, PixelPolicy()).size == (80, 80)
+
+
+def test_a_png_with_a_long_profile_is_read(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "a.png", icc_profile=profile + b"\0" * (2 << 20))
+    assert load_rgb(tmp_path / "a.png", PixelPolicy()).getpixel((9, 9)) == (255, 0, 0)
+
+
+def test_texts_that_would_fill_memory_are_named_as_the_reason(tmp_path: Path) -> None:
+    png_with_text(tmp_path / "a.png", 17 << 20)
+    error = refused(tmp_path / "a.png")
+    assert error.code == "too-large"
+    assert "over 16 MiB unpacked" in error.detail
+    png_with_text(tmp_path / "b.png", *[15 << 20] * 5)
+    assert "together over 64" in refused(tmp_path / "b.png").detail
+
+
+def png_with_text(path: Path, *lengths: int, late: bool = False) -> None:
+    """A picture with a packed text of each length, bytes, before or behind its pixels."""
+    about = PngImagePlugin.PngInfo()
+    for i, length in enumerate(lengths):
+        about.add(b"zTXt", f"workflow{i}".encode() + b"\0\0" + zlib.compress(b"x" * length), after_idat=late)
+    Image.new("RGB", (80, 80), "red").save(path, pnginfo=about)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +31,14 @@ class Bucket(Stage, frozen=True):
     `crop_loss` is the share of a picture's pixels that is cut away, `kohya_crop_loss` what kohya's list and
     choice would cut, `subject_cut` the share of the subject that is cut away: 0 if it is whole, null where no
     subject is known, because nothing stood out or because nobody looked (crop.focus center).
+
+    The plan counts each picture once: repeats are decided later (reg), of the pictures that are left by then,
+    and may be anything. Buckets of whole batches stay so whatever they are. Where they are known to be a
+    multiple of the batch, no bucket can be ragged: batch_size = 1 here then cuts less, and costs nothing.
     """
 
     name: ClassVar[str] = "bucket"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -81,7 +86,7 @@ class Bucket(Stage, frozen=True):
             ge=1,
             le=256,
             description="buckets of the best plan hold multiples of it, though more may be cut for that: "
-            "up to whole_batch_cost",
+            "up to whole_batch_cost; 1 cuts the least",
         ),
     ] = 2
     whole_batch_cost: Annotated[
@@ -135,16 +140,23 @@ class Bucket(Stage, frozen=True):
         if self.plan == "kohya":
             sizes = sorted(set(sizes) & set(bucket_sizes(grid)), key=_shape) or sizes
         fit = _Fit.of(rows, sizes)
-        small = fit.scales.min(axis=1, initial=np.inf) > self.max_upscale
+        if not rows:
+            return []
+        if self.plan == "kohya":  # which has but one bucket for a picture
+            only = np.array([sizes.index(place(*region(row), sorted(sizes)).bucket) for row in rows])
+            small = fit.scales[np.arange(len(rows)), only] > self.max_upscale
+        else:
+            only = fit.costs.argmin(axis=1)
+            small = fit.scales.min(axis=1) > self.max_upscale
         for i in np.flatnonzero(small):
-            _set_aside(rows[i], sizes[int(np.argmin(fit.costs[i]))], float(fit.scales[i].min()))
+            _set_aside(rows[i], sizes[only[i]], float(fit.scales[i, only[i]]), self.max_upscale)
         rows = [row for row, too_small in zip(rows, small, strict=True) if not too_small]
         if not rows:
             return []
         fit = fit.only(~small)
-        theirs = [place(*_region(row), bucket_sizes(grid)).bucket for row in rows]
+        theirs = [place(*region(row), bucket_sizes(grid)).bucket for row in rows]
         if self.plan == "kohya":
-            chosen = [place(*_region(row), sorted(sizes)).bucket for row in rows]
+            chosen = [sizes[at] for at in only[~small]]
         else:
             chosen = self._proportional(fit, sizes, like) if like else self._planned(fit, sizes, grid, theirs)
         for row, size, their in zip(rows, chosen, theirs, strict=True):
@@ -155,7 +167,8 @@ class Bucket(Stage, frozen=True):
         """In the proportion of `like`, except where that would enlarge a picture too much."""
         places = np.array([sizes.index(size) for size in in_proportion(fit.aspects, like)])
         bad = fit.scales[np.arange(len(places)), places] > self.max_upscale
-        return [sizes[at] for at in np.where(bad, fit.costs.argmin(axis=1), places)]
+        own = (fit.costs + np.where(fit.scales > self.max_upscale, _TOO_SMALL, 0.0)).argmin(axis=1)
+        return [sizes[at] for at in np.where(bad, own, places)]
 
     def _planned(self, fit: _Fit, sizes: list[Size], grid: BucketGrid, theirs: list[Size]) -> list[Size]:
         """The best plan with the fewest ragged buckets that `whole_batch_cost` pays for.
@@ -196,7 +209,7 @@ class _Fit:
 
     @classmethod
     def of(cls, rows: list[Row], sizes: list[Size]) -> _Fit:
-        regions = np.array([_region(row) for row in rows], np.float64).reshape(-1, 2)
+        regions = np.array([region(row) for row in rows], np.float64).reshape(-1, 2)
         box_widths, box_heights = fits(regions[:, 0], regions[:, 1], sizes)
         costs = 1.0 - box_widths * box_heights / (regions[:, 0] * regions[:, 1])[:, None]
         scales = np.array([size[0] for size in sizes]) / box_widths
@@ -219,9 +232,9 @@ def _shape(size: Size) -> tuple[float, int]:
     return size[0] / size[1], -size[0]
 
 
-def _hand(row: Row) -> Box | None:
+def _hand(row: Mapping[str, Any]) -> Box | None:
     """The box that shall be seen: set by hand, else the further view that the row is."""
-    wanted = row["hand_box"] or row["region"]
+    wanted = row.get("hand_box") or row.get("region")
     return None if wanted is None else box_within(wanted, row["width"], row["height"])
 
 
@@ -234,17 +247,25 @@ def _to_keep(row: Row) -> Box | None:
     return None if row["subject_may_be_cut"] else _subject(row)
 
 
-def _region(row: Row) -> Size:
+def region(row: Mapping[str, Any]) -> Size:
     """Size of what shall be seen: the box set by hand, else the whole picture."""
     hand = _hand(row)
     return (row["width"], row["height"]) if hand is None else (hand.width, hand.height)
 
 
-def _set_aside(row: Row, bucket: Size, scale: float) -> None:
+def _set_aside(row: Row, bucket: Size, scale: float, limit: float) -> None:
+    whole = f"{row['width']}x{row['height']} px"
+    what, remedy = whole, "find a larger copy"
+    if (seen := _hand(row)) is not None:
+        by_hand = row["hand_box"] is not None
+        what = (
+            f"{'the box set by hand' if by_hand else 'the view'}, {seen.width}x{seen.height} px of {whole},"
+        )
+        remedy = "set a larger box or take it back" if by_hand else "find a larger copy"
     row["state"] = QUARANTINED
     row["reason"] = (
-        f"bucket:too-small: {row['width']}x{row['height']} px would be enlarged {scale:.1f} times to "
-        f"{bucket[0]}x{bucket[1]}; find a larger copy, lower resolution, or raise bucket.max_upscale"
+        f"bucket:too-small: {what} would be enlarged {scale:.2f} times to {bucket[0]}x{bucket[1]}, more than "
+        f"{limit:g} times; {remedy}, lower resolution, or raise bucket.max_upscale"
     )
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.captions import decode
+from dataprep.buckets import Size
+from dataprep.caption_files import pair_captions, tell
 from dataprep.colour import Alpha
 from dataprep.digest import digest
-from dataprep.encodings import EncodingName, as_warning
+from dataprep.encodings import EncodingName
 from dataprep.errors import RowError
-from dataprep.formats import IMAGE_SUFFIXES
+from dataprep.extents import gif_sizes
 from dataprep.manifest import ACTIVE, BASE, QUARANTINED, conform
 from dataprep.pixels import Filter, Limits, PixelPolicy, probe
 from dataprep.scan_cache import Facts, ScanCache, read_facts
@@ -27,11 +27,10 @@ from dataprep.stage import Context, Stage, TableFunction
 from dataprep.walk import Found, walk
 
 PROJECT_FILE = "dataprep.toml"
-CAPTION_SUFFIXES = (".txt", ".caption")  # in order of preference
 _CACHE = ".dataprep/scan.parquet"
 _LOG = logging.getLogger(__name__)
 _NAMED_IN_LOG = 5
-_LONGEST_CAPTION_BYTES = 1 << 20
+_OWN_SIZES = frozenset({"tiff", "heif"})  # formats whose pages are read one by one
 
 
 class Scan(Stage, frozen=True):
@@ -107,7 +106,10 @@ class Scan(Stage, frozen=True):
         skip = [context.out] + [folder for folder in (context.reg,) if folder is not None and role == "train"]
         started = time.time_ns()
         found = [item for item in walk(root, tuple(skip)) if item.name != PROJECT_FILE]
-        captions, found = _captions(found, self.caption_encoding)
+        files, found = pair_captions(found, self.caption_encoding)
+        for line in tell(files):
+            _LOG.warning("%s", line)
+        captions = {picture: file.text for file in files for picture in file.pictures}
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
             facts = list(pool.map(lambda item: self._facts(item, role, cache), found))
         for item, fact in zip(found, facts, strict=True):
@@ -116,15 +118,30 @@ class Scan(Stage, frozen=True):
                 context.pixels.stamps.note(item.path, item.stat)
         _tell_salvaged([item.name for item, fact in zip(found, facts, strict=True) if not fact.whole])
         return [
-            self._row(item, role, self._of_frame(item, fact, frame), captions, frame)
+            self._row(item, role, of_frame, captions, frame)
             for item, fact in zip(found, facts, strict=True)
-            for frame in range(0, fact.frames if self.frames else 1, self.frames or 1)
+            for frame, of_frame in self._by_frame(item, fact)
         ]
 
+    def _by_frame(self, item: Found, facts: Facts) -> Iterator[tuple[int, Facts]]:
+        """The frames or pages that are rows, with the facts of each: they may have sizes of their own."""
+        numbers = range(0, facts.frames if self.frames else 1, self.frames or 1)
+        sizes: list[Size] = []
+        if len(numbers) > 1 and facts.format == "gif":
+            try:
+                sizes = gif_sizes(item.path)
+            except RowError as error:
+                facts = replace(facts, width=None, height=None, fault=(error.code, error.detail))
+        for frame in numbers:
+            if frame and facts.fault is None and facts.format in _OWN_SIZES:
+                yield frame, self._of_frame(item, facts, frame)
+            elif frame and sizes:
+                width, height = sizes[min(frame, len(sizes) - 1)]
+                yield frame, replace(facts, width=width, height=height)
+            else:
+                yield frame, facts
+
     def _of_frame(self, item: Found, facts: Facts, frame: int) -> Facts:
-        """The facts with the size of one frame: pages may have their own."""
-        if frame == 0 or facts.fault is not None or facts.format != "tiff":
-            return facts
         try:
             found = probe(item.path, self.policy(), frame)
         except RowError as error:
@@ -181,55 +198,3 @@ def _tell_salvaged(names: list[str]) -> None:
             "%d truncated pictures are used without their missing rows (scan.salvage): %s%s",
             len(names), ", ".join(names[:_NAMED_IN_LOG]), more,
         )  # fmt: skip
-
-
-def _captions(
-    found: Iterable[Found], encoding: str | None = None
-) -> tuple[dict[str, str | None], list[Found]]:
-    """Text beside each picture, by the picture's name, and what is left when the caption files are taken out.
-
-    `a.png.txt` goes to a.png alone; `a.txt` and `a.caption` to every picture of the stem a.
-    """
-    found = list(found)
-    pictures: dict[str, list[str]] = defaultdict(list)  # name without suffix, and whole name -> pictures
-    for item in found:
-        if PurePosixPath(item.name).suffix.lower() in IMAGE_SUFFIXES:
-            pictures[str(PurePosixPath(item.name).with_suffix(""))].append(item.name)
-            pictures[item.name].append(item.name)
-    texts: dict[str, str | None] = {}
-    rest: list[Found] = []
-    ranked = sorted(found, key=lambda item: _preference(item.name, pictures))
-    for item in ranked:
-        owners = pictures.get(str(PurePosixPath(item.name).with_suffix("")), [])
-        if PurePosixPath(item.name).suffix.lower() not in CAPTION_SUFFIXES or not owners or item.fault:
-            rest.append(item)
-            continue
-        text = _text(item.path, item.name, encoding)
-        for owner in owners:
-            if texts.get(owner) is None:
-                texts[owner] = text
-    return texts, sorted(rest, key=lambda item: item.name)
-
-
-def _preference(name: str, pictures: dict[str, list[str]]) -> tuple[bool, int, str]:
-    path = PurePosixPath(name)
-    suffix = path.suffix.lower()
-    rank = CAPTION_SUFFIXES.index(suffix) if suffix in CAPTION_SUFFIXES else len(CAPTION_SUFFIXES)
-    own = PurePosixPath(path.stem).suffix.lower() in IMAGE_SUFFIXES
-    return not own, rank, name
-
-
-def _text(path: Path, name: str, encoding: str | None) -> str | None:
-    """A caption file's text, stripped; None if it is empty, cannot be read, or its encoding is in doubt."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LONGEST_CAPTION_BYTES)
-    except OSError:
-        return None
-    text = decode(data, encoding)
-    if text.doubtful:
-        _LOG.warning("%s", as_warning(name, data, text))
-        return None
-    if text.guessed:
-        _LOG.warning("%s is not UTF-8; it was read as %s, look whether that is right", name, text.encoding)
-    return text.text or None

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -65,10 +66,50 @@ def test_sides_are_multiples_of_the_step_within_the_area(context: Context) -> No
 def test_a_picture_too_small_is_set_aside_and_told_what_helps(context: Context) -> None:
     small, fine = bucketed(context, rows_of((100, 100), (128, 128)))
     assert small["state"] == "quarantined"
-    assert small["reason"].startswith("bucket:too-small: 100x100 px would be enlarged 2.6 times to 256x256; ")
+    assert small["reason"].startswith(
+        "bucket:too-small: 100x100 px would be enlarged 2.56 times to 256x256, "
+    )
+    assert small["reason"].endswith("find a larger copy, lower resolution, or raise bucket.max_upscale")
     assert small["bucket_width"] is None
     assert fine["state"] == "active"
     assert bucketed(context, rows_of((100, 100)), max_upscale=3)[0]["state"] == "active"
+
+
+@pytest.mark.parametrize("plan", ["best", "kohya"])
+@pytest.mark.parametrize(
+    ("column", "said", "remedy"),
+    [
+        ("hand_box", "the box set by hand, 100x100 px of 2000x1500 px,", "set a larger box or take it back"),
+        ("region", "the view, 100x100 px of 2000x1500 px,", "find a larger copy"),
+    ],
+)
+def test_of_a_box_too_small_the_box_is_named_and_the_way_out(
+    context: Context, plan: str, column: str, said: str, remedy: str
+) -> None:
+    cells = {column: {"left": 10, "top": 10, "right": 110, "bottom": 110}}
+    (row,) = bucketed(context, rows_of((2000, 1500), **cells), resolution=512, plan=plan)
+    assert row["reason"] == (
+        f"bucket:too-small: {said} would be enlarged 5.12 times to 512x512, more than 2 times; {remedy}, "
+        "lower resolution, or raise bucket.max_upscale"
+    )
+    (row,) = bucketed(context, rows_of((2000, 1500), **cells), resolution=512, plan=plan, max_upscale=5.13)
+    assert (row["state"], row["bucket_width"], row["bucket_height"]) == ("active", 512, 512)
+
+
+def test_no_plan_enlarges_more_than_is_allowed(context: Context) -> None:
+    (row,) = bucketed(context, rows_of((362, 191)), resolution=512, plan="kohya")
+    assert "enlarged 2.01 times to 640x384, more than 2 times" in row["reason"]
+    rng = np.random.default_rng(3)
+    sizes = [(int(width), int(height)) for width, height in rng.integers(200, 700, (60, 2))]
+    for plan in ("best", "kohya"):
+        rows = rows_of(*sizes[:30]) + rows_of(*sizes[30:], role="reg")
+        scales = [
+            row["scale"]
+            for row in bucketed(context, rows, resolution=512, plan=plan)
+            if row["state"] == "active"
+        ]
+        assert 30 < len(scales) < 60
+        assert 1.5 < max(scales) < 2.01  # boxes are whole px
 
 
 def test_a_subject_at_the_edge_stays_inside(context: Context) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.fuzz import bombs, gif_of
 from dataprep.manifest import BASE
 from dataprep.stage import Context
 from dataprep.stages import scan as scan_module
@@ -124,6 +125,26 @@ def test_limits_set_pictures_aside_with_the_reason(
     assert scanned(context, **settings)["train:a.png"]["reason"] == reason
 
 
+def test_a_gif_is_too_large_from_the_frame_on_that_makes_it_so(context: Context) -> None:
+    whole, huge = (0, 0, 100, 100), (0, 0, 20_000, 20_000)
+    (context.raw / "a.gif").write_bytes(gif_of((100, 100), [whole, huge, whole]))
+    table = Scan(frames=1).open(context)(BASE.empty_table())
+    sizes = [(row["view"], row["width"], row["state"]) for row in table.to_pylist()]
+    assert sizes == [
+        ("", 100, "active"),
+        ("frame1", 20_000, "quarantined"),
+        ("frame2", 20_000, "quarantined"),
+    ]
+    assert scanned(context)["train:a.gif"]["state"] == "active"
+
+
+def test_every_bomb_is_set_aside_by_what_it_claims(context: Context) -> None:
+    bombs(context.raw)
+    table = Scan(frames=1).open(context)(BASE.empty_table())
+    stopped = {row["path"] for row in table.to_pylist() if (row["reason"] or "").startswith("scan:too-large")}
+    assert stopped == {path.name for path in context.raw.iterdir()}
+
+
 def test_limits_that_were_raised_are_applied_to_files_known_from_before(context: Context) -> None:
     path = context.raw / "a.png"
     picture(path)
@@ -175,6 +196,23 @@ def test_salvaged_pictures_are_as_high_as_what_is_there_and_named(
     assert (part["state"], part["width"]) == ("active", 100)
     assert 120 < part["height"] < 160
     assert "a.png" in caplog.text
+
+
+def test_a_caption_that_is_passed_over_is_named(context: Context, caplog: pytest.LogCaptureFixture) -> None:
+    picture(context.raw / "a.png")
+    (context.raw / "a.txt").write_text("red hat")
+    (context.raw / "a.caption").write_text("blue hat")
+    assert scanned(context)["train:a.png"]["raw_caption"] == "red hat"
+    assert "a.caption (a.txt is used)" in caplog.text
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a file that may not be read")
+def test_a_caption_that_cannot_be_read_is_a_row_of_its_own(context: Context) -> None:
+    picture(context.raw / "a.png")
+    (context.raw / "a.txt").write_text("red hat")
+    (context.raw / "a.txt").chmod(0)
+    row = scanned(context)["train:a.txt"]
+    assert row["reason"] == "scan:io: the caption of a.png cannot be read: Permission denied"
 
 
 def test_a_caption_whose_encoding_is_in_doubt_is_named_and_not_used(
