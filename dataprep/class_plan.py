@@ -98,13 +98,14 @@ def reg_plan(table: pa.Table) -> str:
     """How a trainer will use the class images, in words and numbers, over all and by bucket.
 
     Args:
-        table: a manifest with columns role, state, repeats, bucket_width and bucket_height.
+        table: a manifest with columns role, state, repeats, bucket_width and bucket_height; the order is
+            that of the files in image_file where it is there.
     """
     rows = table.to_pylist()
     spare = sum((row.get("reason") or "").startswith(SURPLUS) for row in rows)
     rows = [row for row in rows if row["state"] == ACTIVE and row["repeats"] is not None]
     train = [row for row in rows if row["role"] == "train"]
-    reg = [row for row in rows if row["role"] == "reg"]
+    reg = sorted((row for row in rows if row["role"] == "reg"), key=_read_order)
     wanted = samples_by_bucket(train)
     samples = sum(wanted.values())
     head = f"{len(train)} training pictures x repeats = {samples} an epoch{_goal(table, train)}"
@@ -125,6 +126,12 @@ def reg_plan(table: pa.Table) -> str:
         line = f"  {_by(size)}: {wanted[size]} training, {shown[size]} class (of {images[size]} images)"
         lines.append(line + _imbalance(wanted[size], shown[size]))
     return "\n".join(lines)
+
+
+def _read_order(row: Row) -> tuple[str, str]:
+    """By folder, then by file, as sd-scripts counts class images; rows without a file stay as they are."""
+    folder, _, name = (row.get("image_file") or "").rpartition("/")
+    return folder, name
 
 
 def _goal(table: pa.Table, train: Sequence[Row]) -> str:

@@ -48,7 +48,7 @@ MADE = pa.struct(
 Made = dict[str, Any]  # one value of MADE
 _CHUNK = "dataprep"  # of text in the PNG file
 _SUFFIX = ".png"
-_AT_ONCE = 4  # images between two savings
+_AT_ONCE = 4  # images drawn together, and kept when they are done; reg.class_images tells it
 
 
 @dataclass(frozen=True)

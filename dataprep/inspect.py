@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dataprep.errors import InputError
 from dataprep.header import Header, TensorInfo, read_header
 from dataprep.network_keys import Content, read_content
 from dataprep.parameters import PARAMETERS, flattened
@@ -73,6 +74,11 @@ def inspect_file(path: Path, *, check_hashes: bool = False) -> Report:
     Raises:
         InputError: it cannot be read or is not what it says.
     """
+    if path.is_dir():
+        raise InputError(
+            f"{path}: a folder; name one of its files, such as unet/diffusion_pytorch_model.safetensors. "
+            "How a fine-tuned model was trained stands in its training.json"
+        )
     header = read_header(path)
     problems = list(header.problems)
     content = read_content(header.tensors)

@@ -15,6 +15,15 @@ from dataprep.errors import DiskError, ModelError
 from dataprep.store import write_bytes
 
 RECORD_NAME: Final = "models.json"
+PIPELINE_INDEX: Final = "model_index.json"
+# The files of each part of a diffusers pipeline with a U-Net.
+_PARTS: Final = {
+    "scheduler": ("scheduler_config.json",),
+    "text_encoder": ("config.json", "model.safetensors"),
+    "tokenizer": ("merges.txt", "vocab.json"),
+    "unet": ("config.json", "diffusion_pytorch_model.safetensors"),
+    "vae": ("config.json", "diffusion_pytorch_model.safetensors"),
+}
 
 
 def cache_folder() -> Path:
@@ -86,6 +95,19 @@ def http_error() -> type[Exception]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def pipeline_files(index: Path) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Needed and optional files of a pipeline, by its model_index.json; None if it has no U-Net."""
+    try:
+        parts = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(parts, dict) or "unet" not in parts:
+        return None
+    there = [name for name, kind in parts.items() if isinstance(kind, list) and all(kind)]
+    needed = [f"{name}/{file}" for name in there for file in _PARTS.get(name.removesuffix("_2"), ())]
+    return (index.name, *sorted(needed)), tuple(f"{n}/*.json" for n in there if n.startswith("tokenizer"))
 
 
 def hashes(root: Path, files: Sequence[str], *, remembered: bool = True) -> str:

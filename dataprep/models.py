@@ -16,7 +16,16 @@ from typing import Any, Final, Literal
 
 from dataprep.digest import digest
 from dataprep.errors import ModelError
-from dataprep.model_files import fetched, hashes, is_recorded, recheck, recorded_revision, verified
+from dataprep.model_files import (
+    PIPELINE_INDEX,
+    fetched,
+    hashes,
+    is_recorded,
+    pipeline_files,
+    recheck,
+    recorded_revision,
+    verified,
+)
 
 KINDS: Final = ("tagger", "clip", "vae", "base")
 LOCAL_MODELS: Final = "DATAPREP_MODELS"  # environment variable: a folder with one sub-folder per model
@@ -40,7 +49,7 @@ _BESIDE_TAGGER: Final = (
     *("thresholds.json", "thresholds.csv", "config.json"),
 )
 _WEIGHTS: Final = frozenset(
-    {".onnx", ".safetensors", ".bin", ".pt", ".csv", ".json", ".txt", ".toml", ".model"}
+    {".onnx", ".safetensors", ".sft", ".bin", ".pt", ".csv", ".json", ".txt", ".toml", ".model"}
 )
 
 
@@ -210,22 +219,36 @@ def find(kind: str, name: str) -> Model:
 def _unpinned(kind: str, name: str) -> Model:
     path = Path(name).expanduser()
     if path.exists():
-        return _local(kind, name, path.resolve())
+        return _local(kind, name, _absolute(path))
     if kind == "clip" and "@" in name:
         # weights alone don't say their architecture: ViT-B-32@/path/to/weights.safetensors
-        return _local(kind, name, Path(name.partition("@")[2]).expanduser().resolve())
+        return _local(kind, name, _absolute(Path(name.partition("@")[2]).expanduser()))
     if kind == "clip" and (repo := _open_clip_repo(name)) is not None:
         return _pinned(Pin(kind, name, None, repo, None, None, "", *_default_files(kind)))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         known = next((pin for pin in pins(kind).values() if pin.repo == name), None)
-        default = _default_files(kind)
-        pin = known or Pin(kind, name, repo=name, files=default[0], optional=default[1])
-        danbooru = Pin(kind, name, repo=name, files=_DEEPDANBOORU, optional=("tags-character.txt", "*.json"))
-        return _pinned(pin, danbooru if kind == "tagger" and known is None else None)
+        pin = known or Pin(kind, name, None, name, None, None, "", *_default_files(kind, name))
+        return _pinned(pin, _other_layout(kind, name) if known is None else None)
     raise ModelError(
         f"{kind} {name!r}: no such path, and not a known name; known are {', '.join(pins(kind))}. "
         "Or name a folder, or a Hugging Face repository as owner/name"
     )
+
+
+def _absolute(path: Path) -> Path:
+    """Where a model is; a linked file keeps its name: the hub's cache links to names that tell no format."""
+    return path.absolute() if path.is_file() and path.suffix else path.resolve()
+
+
+def _other_layout(kind: str, repo: str) -> Pin | None:
+    """How a repository that pins.toml doesn't know may be laid out instead."""
+    match kind:
+        case "tagger":
+            return Pin(kind, repo, repo=repo, files=_DEEPDANBOORU, optional=("tags-character.txt", "*.json"))
+        case "vae":  # a whole model's repository, such as FLUX's and SD3's
+            files = tuple(f"vae/{file}" for file in _default_files(kind)[0])
+            return Pin(kind, repo, repo=repo, folder="vae", files=files)
+    return None
 
 
 def _open_clip_repo(name: str) -> str | None:
@@ -242,8 +265,8 @@ def _open_clip_repo(name: str) -> str | None:
     return "/".join(found.split("/")[:2]) or None
 
 
-def _default_files(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Needed and optional files of a repository that pins.toml doesn't know."""
+def _default_files(kind: str, repo: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Needed and optional files of a repository that pins.toml doesn't know, of a base model by its index."""
     match kind:
         case "tagger":
             return ("model.onnx", "selected_tags.csv"), ("*.json", "thresholds.csv")
@@ -252,7 +275,8 @@ def _default_files(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         case "vae":
             return ("config.json", "diffusion_pytorch_model.safetensors"), ()
     sd15 = pins("base")["sd15"]
-    return sd15.files, sd15.optional
+    root, _ = _located(Pin("base", repo, repo=repo, files=(PIPELINE_INDEX,)), [], fetch=True)
+    return (root and pipeline_files(root / PIPELINE_INDEX)) or (sd15.files, sd15.optional)
 
 
 def _local(kind: str, name: str, path: Path) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ _DOWN = (".lora_down.weight", ".lora_A.weight", "lora.down.weight", ".hada_w1_b"
 # Width of the text encoder that cross-attention reads -> family
 _CONTEXT_WIDTHS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
 _CROSS_ATTENTION = ("attn2_to_k", "attn2.to_k", "attn2.processor.to_k_lora")
+# Of SD3 in diffusers' names; FLUX's blocks of these names, and other transformers', are 3072 wide.
+_SD3_ATTENTION = re.compile(
+    r"(?:transformer\.)?transformer_blocks\.\d+\.attn\.(?:to|add)_[qkv](?:_proj)?\.lora_A(?:\.\w+)?\.weight"
+)
+_SD3_WIDTHS = ((1536,), (2432,))  # SD3 and SD3.5 medium; SD3.5 large
 _PARTS = ("U-Net", "transformer", "text encoder", "text encoder 2")
 # Beginning of a key -> what the file is and of which family, None where the family has to be told by shapes
 _WHOLE_FILES = (
@@ -118,7 +124,24 @@ def _lora_family(tensors: Mapping[str, TensorInfo]) -> str | None:
     for marks, family in _LORA_FAMILIES:
         if any(mark in name for name in tensors for mark in marks):
             return family
-    return _by_context_width(tensors, (".lora_down.weight", ".lora_A.weight", "lora.down.weight"))
+    if any(
+        _SD3_ATTENTION.match(name) and tensor.shape[1:] in _SD3_WIDTHS for name, tensor in tensors.items()
+    ):
+        return "Stable Diffusion 3"
+    ends = (".lora_down.weight", ".lora_A.weight", "lora.down.weight", ".hada_w1_b")
+    return _by_context_width(tensors, ends) or _by_kronecker_width(tensors)
+
+
+def _by_kronecker_width(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """The family by LoKr's two factors, whose widths multiply; each may be split in two again."""
+    for name in tensors:
+        module, found, _ = name.partition(".lokr_w1")
+        if not found or not any(mark in name for mark in _CROSS_ATTENTION):
+            continue
+        halves = ([tensors.get(f"{module}.lokr_w{n}{end}") for end in ("", "_b")] for n in (1, 2))
+        widths = [next((t.shape[1] for t in half if t and len(t.shape) >= 2), 0) for half in halves]
+        return _CONTEXT_WIDTHS.get(widths[0] * widths[1])
+    return None
 
 
 def _by_context_width(tensors: Mapping[str, TensorInfo], ends: tuple[str, ...]) -> str | None:

@@ -35,6 +35,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "ss_network_dropout": Parameter("network_dropout", "share of inputs dropped in training"),
         "ss_scale_weight_norms": Parameter("scale_weight_norms", "largest norm of one module's change"),
         "ss_v2": Parameter("v2", "Stable Diffusion 2.x"),
+        "ss_v_parameterization": Parameter("v_parameterization", "predicts velocity, as its base model does"),
         "ss_clip_skip": Parameter("clip_skip", "text encoder layer counted from the end"),
         "ss_max_token_length": Parameter("max_token_length", "longest caption, tokens; None is 75"),
         "ss_training_comment": Parameter("training_comment", "the author's words"),
@@ -67,15 +68,35 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "ss_loss_type": Parameter("loss_type", "loss of each element"),
         "ss_min_snr_gamma": Parameter("min_snr_gamma", "evens out the timesteps; 5 is usual"),
         "ss_noise_offset": Parameter("noise_offset", "for darker darks and brighter brights; 0.05-0.1 usual"),
+        "ss_noise_offset_random_strength": Parameter(
+            "noise_offset_random_strength", "the offset is drawn between 0 and noise_offset"
+        ),
         "ss_adaptive_noise_scale": Parameter("adaptive_noise_scale", "noise offset that follows the picture"),
         "ss_multires_noise_iterations": Parameter("multires_noise_iterations", "layers of coarser noise"),
         "ss_multires_noise_discount": Parameter("multires_noise_discount", "weight of each coarser layer"),
         "ss_ip_noise_gamma": Parameter("ip_noise_gamma", "extra noise on the input only"),
+        "ss_ip_noise_gamma_random_strength": Parameter(
+            "ip_noise_gamma_random_strength", "that noise is drawn between 0 and ip_noise_gamma"
+        ),
         "ss_prior_loss_weight": Parameter("prior_loss_weight", "weight of class pictures"),
         "ss_zero_terminal_snr": Parameter("zero_terminal_snr", "last timestep is pure noise"),
         "ss_debiased_estimation": Parameter("debiased_estimation_loss", "another weighting of timesteps"),
         "ss_huber_c": Parameter("huber_c", "threshold of the Huber losses"),
+        "ss_huber_scale": Parameter("huber_scale", "factor on that threshold"),
         "ss_huber_schedule": Parameter("huber_schedule", "how that threshold moves"),
+    },
+    "the flow of FLUX and SD3": {
+        "ss_timestep_sampling": Parameter("timestep_sampling", "how timesteps are drawn"),
+        "ss_sigmoid_scale": Parameter("sigmoid_scale", "how much the middle timesteps are preferred"),
+        "ss_discrete_flow_shift": Parameter("discrete_flow_shift", "shift towards the noisy timesteps"),
+        "ss_weighting_scheme": Parameter("weighting_scheme", "weight of each timestep"),
+        "ss_logit_mean": Parameter("logit_mean", "middle of the draw, weighting_scheme logit_normal"),
+        "ss_logit_std": Parameter("logit_std", "width of the draw, weighting_scheme logit_normal"),
+        "ss_mode_scale": Parameter("mode_scale", "scale of weighting_scheme mode"),
+        "ss_guidance_scale": Parameter("guidance_scale", "guidance that FLUX.1-dev is told"),
+        "ss_model_prediction_type": Parameter("model_prediction_type", "what the output stands for"),
+        "ss_apply_t5_attn_mask": Parameter("apply_t5_attn_mask", "T5's padding is not attended to"),
+        "ss_apply_lg_attn_mask": Parameter("apply_lg_attn_mask", "CLIP's padding is not attended to"),
     },
     "pictures and captions": {
         "ss_resolution": Parameter("resolution", "px; training area is its product"),
@@ -86,9 +107,14 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "ss_flip_aug": Parameter("flip_aug", "half the time mirrored"),
         "ss_color_aug": Parameter("color_aug", "colours varied"),
         "ss_random_crop": Parameter("random_crop", "cut at random"),
+        "ss_face_crop_aug_range": Parameter("face_crop_aug_range", "cut round the face, sizes of it"),
+        "ss_resize_interpolation": Parameter("resize_interpolation", "how pictures are made smaller"),
         "ss_shuffle_caption": Parameter("shuffle_caption", "tags shuffled each time"),
         "ss_keep_tokens": Parameter("keep_tokens", "leading tags that stay first"),
         "ss_caption_dropout_rate": Parameter("caption_dropout_rate", "share of captions left empty"),
+        "ss_caption_dropout_every_n_epochs": Parameter(
+            "caption_dropout_every_n_epochs", "in every such epoch all captions are empty"
+        ),
         "ss_caption_tag_dropout_rate": Parameter("caption_tag_dropout_rate", "share of tags dropped"),
     },
     "the machine": {
@@ -97,8 +123,19 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "ss_gradient_checkpointing": Parameter("gradient_checkpointing", "less memory, more arithmetic"),
         "ss_cache_latents": Parameter("cache_latents", "latents computed once"),
         "ss_lowram": Parameter("lowram", "models loaded straight to the GPU"),
+        "ss_fp8_base": Parameter("fp8_base", "base model in 8 bits"),
+        "ss_fp8_base_unet": Parameter("fp8_base_unet", "U-Net or transformer in 8 bits, text encoders not"),
+    },
+    "validation": {
+        "ss_num_validation_images": Parameter("", "pictures held back from training"),
+        "ss_validation_split": Parameter("validation_split", "share of pictures held back"),
+        "ss_validation_seed": Parameter("validation_seed", "start of the draw of these"),
+        "ss_validate_every_n_epochs": Parameter("validate_every_n_epochs", "epochs between two validations"),
+        "ss_validate_every_n_steps": Parameter("validate_every_n_steps", "steps between two validations"),
+        "ss_max_validation_steps": Parameter("max_validation_steps", "batches of a validation"),
     },
 }
+_LONG, _MOST_OTHERS = 200, 100  # characters and lines of what is only told
 _ABSENT = ("", "None")
 _TEXTS = ("output_name", "training_comment")  # may say anything
 # What training with --dataset_config tells in ss_datasets, of whole sets and of their folders
@@ -108,13 +145,25 @@ _OF_DATASETS = (
 )  # fmt: skip
 _OF_SUBSETS = (
     "flip_aug", "color_aug", "random_crop", "shuffle_caption", "keep_tokens", "caption_dropout_rate",
-    "caption_tag_dropout_rate",
+    "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "face_crop_aug_range",
 )  # fmt: skip
+# What tells of the one run or of the data, and is no setting of another
+_OF_THE_RUN = frozenset(
+    f"ss_{name}"
+    for name in (
+        "session_id", "training_started_at", "training_finished_at", "sd_scripts_commit_hash",
+        "sd_model_hash", "new_sd_model_hash", "vae_hash", "new_vae_hash", "tag_frequency", "bucket_info",
+        "dataset_dirs", "reg_dataset_dirs", "datasets", "network_args",
+    )
+)  # fmt: skip
+_V = ("v", "v_prediction", "velocity")  # modelspec.prediction_type
 _WORD = re.compile(r"[A-Za-z_][\w.]*")
 
 
 def flattened(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata with what ss_datasets says, in folder mode's names, where all data sets say the same."""
+    """The metadata with what it says elsewhere: in ss_datasets, where all data sets say the same, in folder
+    mode's names, and of a model that predicts v.
+    """
     datasets = _value_of_json(metadata.get("ss_datasets", ""))
     sets = [each for each in datasets if isinstance(each, dict)] if isinstance(datasets, list) else []
     lists = [each.get("subsets") for each in sets]
@@ -125,6 +174,9 @@ def flattened(metadata: Mapping[str, str]) -> dict[str, str]:
             values = [part.get(name) for part in parts]
             if values and values[0] is not None and all(value == values[0] for value in values):
                 told[f"ss_{name}"] = str(values[0])
+    prediction = metadata.get("modelspec.prediction_type", "")
+    if metadata.get("ss_base_model_version", "").endswith("_v") or prediction.lower() in _V:
+        told["ss_v_parameterization"] = "True"  # sd-scripts' own metadata has no entry for it
     return told | dict(metadata)
 
 
@@ -148,6 +200,14 @@ def as_config(metadata: Mapping[str, str]) -> str:
             body += _network_args(metadata["ss_network_args"])
         if body:
             lines += ["", f"[{title.replace(' ', '_')}]", *body]
+    known = {key for group in PARAMETERS.values() for key in group} | _OF_THE_RUN
+    other = sorted(key for key in metadata if key.startswith("ss_") and key not in known)
+    other = [key for key in other if metadata[key] not in _ABSENT]
+    if other:
+        lines += ["", "# Also in the metadata, but no setting of sd-scripts that is known here:"]
+        lines += [
+            f"# {_one_line(key)} = {toml_value(_one_line(metadata[key]))}" for key in other[:_MOST_OTHERS]
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -179,11 +239,16 @@ def _assignments(parameter: Parameter, text: str) -> list[str]:
     if parameter.setting not in _TEXTS and _is_no_number(value):
         why = "not finite in the file: it was trained with a broken value"
         return [f"# {parameter.setting} = {toml_value(text)}  # {why}; choose one"]
-    if parameter.setting == "resolution" and isinstance(value, list):
+    if parameter.setting in ("resolution", "face_crop_aug_range") and isinstance(value, list):
         value = ",".join(map(str, value))
     # The checkpoint's name is the author's, and no path on this machine.
     comment = "# " if parameter.setting in ("pretrained_model_name_or_path", "vae", "max_train_steps") else ""
     return [f"{comment}{parameter.setting} = {toml_value(value)}"]
+
+
+def _one_line(text: str) -> str:
+    """Without what could end a comment, and not long."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text[:_LONG])
 
 
 def _is_no_number(value: object) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
 
+from dataprep.errors import InputError
 from dataprep.inspect import compare, describe, inspect_file
 
 with gzip.open(Path(__file__).parent / "golden" / "lora_metadata.json.gz") as file:
@@ -216,3 +217,8 @@ def test_megabytes_of_metadata_are_told_in_a_page(tmp_path: Path) -> None:
     assert "  and 49800 more" in describe(one)
     assert len(describe(one)) < 30_000
     assert len(compare(one, other)) < 30_000
+
+
+def test_a_fine_tuned_folder_says_which_files_to_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a folder; name one of its files.*training\.json"):
+        inspect_file(tmp_path)

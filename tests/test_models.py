@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,7 @@ def test_half_a_download_is_never_used(tmp_path: Path, monkeypatch: pytest.Monke
         cached("someone/new-tagger", tmp_path / "hub", monkeypatch)
 
 
-def cached(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> models.Model:
+def cached(name: str, home: Path, monkeypatch: pytest.MonkeyPatch, kind: str = "tagger") -> models.Model:
     """The model, with the hub's cache in a folder of the test."""
     import huggingface_hub
 
@@ -202,7 +203,7 @@ def cached(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> models.Mod
         "snapshot_download",
         lambda *args, **options: download(*args, cache_dir=home, **options),
     )
-    return find("tagger", name)
+    return find(kind, name)
 
 
 def test_open_clips_pretrained_tags_are_looked_for_on_the_hub() -> None:
@@ -291,3 +292,54 @@ def test_thresholds_laid_beside_a_pinned_tagger_make_it_another_model(local: Pat
     assert before != after
     (folder / "thresholds.csv").unlink()
     assert find("tagger", "wd-swinv2-v3").sha256 == before
+
+
+def test_a_file_of_the_hubs_cache_keeps_the_name_that_tells_its_format(tmp_path: Path) -> None:
+    blobs, snapshot_folder = tmp_path / "blobs", tmp_path / "snapshots" / "c0ffee"
+    for folder in (blobs, snapshot_folder):
+        folder.mkdir(parents=True)
+    for name, content in (("a1", b"network"), ("b2", b"tags"), ("c3", b"weights")):
+        (blobs / name).write_bytes(content)
+    for name, blob in (("model.onnx", "a1"), ("selected_tags.csv", "b2"), ("ae.safetensors", "c3")):
+        (snapshot_folder / name).symlink_to(f"../../blobs/{blob}")
+    for kind in ("vae", "base"):
+        assert find(kind, str(snapshot_folder / "ae.safetensors")).path.name == "ae.safetensors"
+    clip = find("clip", f"ViT-B-32@{snapshot_folder / 'ae.safetensors'}")
+    assert clip.path.suffix == ".safetensors"
+    tagger = find("tagger", str(snapshot_folder / "model.onnx"))
+    assert tagger.path.with_name("selected_tags.csv").is_file()
+    (snapshot_folder / "plain").symlink_to("ae.safetensors")
+    assert find("vae", str(snapshot_folder / "plain")).path.name == "c3"
+
+
+@pytest.mark.parametrize("under", ["vae/", ""])
+def test_a_vae_is_found_in_its_own_repository_and_in_a_whole_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, under: str
+) -> None:
+    files = (f"{under}config.json", f"{under}diffusion_pytorch_model.safetensors", "model_index.json")
+    folder = snapshot(tmp_path / "hub", "someone/flux", files, "2" * 40)
+    model = cached("someone/flux", tmp_path / "hub", monkeypatch, "vae")
+    assert (model.path, model.revision) == (folder / under, "2" * 40)
+
+
+def test_a_repository_without_a_vae_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot(tmp_path / "hub", "someone/else", ("model_index.json",), "4" * 40)
+    with pytest.raises(ModelError, match=r"lacks config\.json.*(?s:.)*lacks vae/config\.json"):
+        cached("someone/else", tmp_path / "hub", monkeypatch, "vae")
+
+
+def test_a_base_models_own_index_names_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    parts = {"_class_name": "StableDiffusionXLPipeline", "feature_extractor": [None, None]}
+    for part in ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae"):
+        parts[part] = ["diffusers", "Kind"]
+    sdxl = [file for file in pins("base")["sdxl"].files if not file.startswith("text_encoder_2")]
+    folder = snapshot(tmp_path / "hub", "someone/tuned-sdxl", tuple(sdxl), "2" * 40)
+    (folder / "model_index.json").write_text(json.dumps(parts), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"lacks text_encoder_2/config\.json, text_encoder_2/model"):
+        cached("someone/tuned-sdxl", tmp_path / "hub", monkeypatch, "base")
+    put(folder, ("text_encoder_2/config.json", "text_encoder_2/model.safetensors"))
+    model = find("base", "someone/tuned-sdxl")
+    assert (model.path, model.revision) == (folder, "2" * 40)

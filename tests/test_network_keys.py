@@ -67,3 +67,34 @@ def test_ranks_that_differ_by_block_are_counted() -> None:
 )
 def test_families_that_cannot_be_told_are_not_guessed(name: str, family: str | None) -> None:
     assert read_content(tensors({name: (4, 8)})).family == family
+
+
+ATTENTION = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+JOINT = "transformer.transformer_blocks.0.attn"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "family"),
+    [
+        ({f"{ATTENTION}.hada_w1_a": (320, 8), f"{ATTENTION}.hada_w1_b": (8, 768)}, "Stable Diffusion 1.x"),
+        ({f"{ATTENTION}.hada_w1_a": (320, 8), f"{ATTENTION}.hada_w1_b": (8, 1024)}, "Stable Diffusion 2.x"),
+        ({f"{ATTENTION}.lokr_w1": (4, 4), f"{ATTENTION}.lokr_w2_b": (8, 192)}, "Stable Diffusion 1.x"),
+        (
+            {
+                f"{ATTENTION}.lokr_w1_a": (2, 2),
+                f"{ATTENTION}.lokr_w1_b": (2, 4),
+                f"{ATTENTION}.lokr_w2": (8, 512),
+            },
+            "SDXL",
+        ),
+        ({f"{ATTENTION}.lokr_w1": (4, 4)}, None),
+        ({f"{JOINT}.to_k.lora_A.weight": (8, 1536)}, "Stable Diffusion 3"),
+        ({f"{JOINT}.add_q_proj.lora_A.default.weight": (8, 2432)}, "Stable Diffusion 3"),
+        ({f"{JOINT}.to_k.lora_A.weight": (8, 3072)}, None),
+        ({"unet.down_blocks.0.transformer_blocks.0.attn.to_k.lora_A.weight": (8, 1536)}, None),
+    ],
+)
+def test_a_networks_family_is_told_by_the_widths_of_its_factors(
+    shapes: dict[str, tuple[int, ...]], family: str | None
+) -> None:
+    assert read_content(tensors(shapes)).family == family

@@ -93,3 +93,53 @@ def test_the_command_writes_the_file_that_out_names_and_none_twice(tmp_path: Pat
     assert [result.exit_code for result in results] == [0, 2]
     assert "network_dim = 8" in out.read_text("utf-8")
     assert "network_dim = 8" in CliRunner().invoke(app, ["inspect", str(lora), "--as-config"]).output
+
+
+def flat(text: str) -> dict[str, object]:
+    return {name: value for section in tomllib.loads(text).values() for name, value in section.items()}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"ss_v2": "True", "ss_base_model_version": "sd_v2_v"},
+        {"modelspec.prediction_type": "v"},
+        {"ss_v_parameterization": "True"},
+    ],
+)
+def test_what_predicts_v_is_trained_on_v_again(metadata: dict[str, str], tmp_path: Path) -> None:
+    from dataprep.train_settings import load_config
+
+    text = as_config(GOLDEN | {"modelspec.prediction_type": "epsilon"} | metadata)
+    assert flat(text)["v_parameterization"] is True
+    (tmp_path / "train.toml").write_text(text, "utf-8")
+    assert load_config(tmp_path / "train.toml")[0].target == "v"
+    assert "v_parameterization" not in as_config(GOLDEN | {"modelspec.prediction_type": "epsilon"})
+
+
+def test_no_setting_of_the_metadata_is_dropped_silently(tmp_path: Path) -> None:
+    from dataprep.train_settings import load_config
+
+    told = {
+        "caption_dropout_every_n_epochs": 5, "noise_offset_random_strength": True,
+        "ip_noise_gamma_random_strength": True, "huber_scale": 1.5, "resize_interpolation": "lanczos",
+        "fp8_base": True, "fp8_base_unet": True, "validation_split": 0.1, "validation_seed": 7,
+        "validate_every_n_epochs": 2, "validate_every_n_steps": 100, "max_validation_steps": 20,
+        "timestep_sampling": "sigmoid", "discrete_flow_shift": 3.0,
+    }  # fmt: skip
+    metadata = GOLDEN | {f"ss_{name}": str(value) for name, value in told.items()}
+    metadata |= {"ss_face_crop_aug_range": "(2.0, 4.0)", "ss_new_knob": "7\n[evil]\n", "ss_unset": "None"}
+    text = as_config(metadata)
+    config = flat(text)
+    assert {name: config.get(name) for name in told} == told
+    assert config["face_crop_aug_range"] == "2.0,4.0"
+    assert "# ss_new_knob = " in text
+    assert not {"ss_unset", "ss_session_id", "ss_tag_frequency"} & set(text.replace("#", " ").split())
+    assert "evil" not in tomllib.loads(text)
+    (tmp_path / "train.toml").write_text(text, "utf-8")
+    _, notes = load_config(tmp_path / "train.toml")
+    assert "validation_split" in str(notes)
+
+
+def test_a_real_files_metadata_leaves_nothing_over() -> None:
+    assert "Also in the metadata" not in as_config(GOLDEN)

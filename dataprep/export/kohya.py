@@ -39,13 +39,14 @@ def is_placed(row: Row) -> bool:
 
 
 def picture_files(
-    rows: Sequence[Row], default_folders: Mapping[str, str], *, ascii_only: bool
+    rows: Sequence[Row], default_folders: Mapping[str, str], family: Family, *, ascii_only: bool
 ) -> dict[str, str]:
     """Row id -> path of the picture file, relative to OUT, POSIX, with suffix.
 
     Args:
         rows: placed rows.
         default_folders: role -> subset folder of rows that have none.
+        family: decides the names of caches, by whose beginnings sd-scripts looks for a picture's.
         ascii_only: see names.safe_name.
     """
     folders: dict[str, list[Row]] = {}
@@ -57,7 +58,8 @@ def picture_files(
         stems = [
             PurePosixPath(row["path"]).stem + (f"-{row['view']}" if row["view"] else "") for row in members
         ]
-        names = unique_names(stems, [row["id"] for row in members], ascii_only=ascii_only)
+        endings = [latents_name("", row["bucket_width"], row["bucket_height"], family) for row in members]
+        names = unique_names(stems, [row["id"] for row in members], ascii_only=ascii_only, endings=endings)
         files |= {row["id"]: f"{folder}/{name}.png" for row, name in zip(members, names, strict=True)}
     return files
 
@@ -76,6 +78,22 @@ def one_line(text: str | None) -> str:
     """A caption without line breaks, byte order mark or outer space."""
     lines = [line.strip() for line in (text or "").replace("\ufeff", "").splitlines()]
     return " ".join(line for line in lines if line)
+
+
+def caption_text(row: Row, trigger: str | None, class_word: str | None, purpose: str) -> str:
+    """The text of a row's caption file: never empty, since sd-scripts stops at an empty one.
+
+    Args:
+        row: with its caption and role.
+        trigger: the trigger word.
+        class_word: what the subject is one of.
+        purpose: stands in where there are no words.
+    """
+    if own := one_line(row["caption"]):
+        return own
+    if row["role"] == "reg":
+        return class_word or "class"
+    return ", ".join(word for word in (trigger, class_word) if word) or purpose
 
 
 def picture(row: dict[str, Any], file: str, view: Callable[[dict[str, Any]], Image.Image]) -> Wanted:

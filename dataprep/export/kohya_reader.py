@@ -193,7 +193,9 @@ def _row_differences(picture: Picture, row: Mapping[str, Any], _written: _Writte
         found.append("class and training pictures are mixed up")
     if row.get("repeats") is not None and picture.repeats != row["repeats"]:
         found.append(f"repeats {picture.repeats}, planned {row['repeats']}")
-    if row.get("caption") and picture.caption != one_line(row["caption"]):
+    # A picture that is not known to have a caption file of ours has one of its own.
+    told = row.get("caption_file") or row.get("caption")
+    if told and picture.caption != one_line(row.get("caption")):
         found.append(f"caption {picture.caption!r}, planned {row['caption']!r}")
     return found
 
@@ -220,7 +222,7 @@ def _texts(picture: Picture, row: Mapping[str, Any], written: _Written) -> list[
         return [f"its text-encoder outputs are not accepted ({picture.texts_refused})"]
     if texts is None:
         return []
-    edited = bool(row.get("caption")) and picture.caption != one_line(row["caption"])
+    edited = row.get("caption") is not None and picture.caption != one_line(row["caption"])
     # Those that sd-scripts made itself are of the caption that it found.
     if edited and (planned or picture.texts_older):
         return ["its text-encoder outputs are of the caption that it had before"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _MAX_CHARS = 80
 # Of 255 that file systems take: the rest is for a piece of the id (33), a cache suffix (20) and a temporary
@@ -41,7 +41,9 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def unique_names(stems: Sequence[str], ids: Sequence[str], *, ascii_only: bool = False) -> list[str]:
+def unique_names(
+    stems: Sequence[str], ids: Sequence[str], *, ascii_only: bool = False, endings: Sequence[str] = ()
+) -> list[str]:
     """Safe names, one for each stem; stems that would collide all get a piece of their id.
 
     A name depends on nothing but the stem, the id and whether the stem collides, so that adding or removing
@@ -51,15 +53,34 @@ def unique_names(stems: Sequence[str], ids: Sequence[str], *, ascii_only: bool =
         stems: wanted names.
         ids: one unique hex id for each.
         ascii_only: see safe_name.
+        endings: what the name of each one's cache has after its own, such as "_1024x1024_sdxl.npz". A name
+            that another one's cache begins with gets a piece of its id too: a trainer that looks for its
+            cache by its beginning would take that one.
     """
     names = [safe_name(stem, ascii_only=ascii_only) for stem in stems]
-    digits = 6
     for digits in (6, 12, 32):
-        counts = Counter(fold(name) for name in names)
-        marked = [
-            name if counts[fold(name)] == 1 else f"{name}-{key[:digits]}"
-            for name, key in zip(names, ids, strict=True)
-        ]
-        if len({fold(name) for name in marked}) == len(marked):
-            return marked
+        marks = [f"{name}-{key[:digits]}" for name, key in zip(names, ids, strict=True)]
+        told = _told_apart(names, marks, endings)
+        if len({fold(name) for name in told}) == len(told):
+            return told
     raise ValueError("ids are not unique")
+
+
+def _told_apart(names: Sequence[str], marks: Sequence[str], endings: Sequence[str]) -> list[str]:
+    counts = Counter(fold(name) for name in names)
+    told = [name if counts[fold(name)] == 1 else mark for name, mark in zip(names, marks, strict=True)]
+    while endings:
+        caches = {name: name + ending for name, ending in zip(told, endings, strict=True)}
+        # A marked name ends in "-" and a piece of an id, which no ending has: this comes to an end.
+        taking = [i for i, name in enumerate(told) if _takes_another(name, caches)]
+        if not taking:
+            break
+        for i in taking:
+            told[i] = marks[i]
+    return told
+
+
+def _takes_another(name: str, caches: Mapping[str, str]) -> bool:
+    """Whether the cache of another picture, whose name is shorter, begins with this name."""
+    cuts = (at for at, letter in enumerate(name) if letter == "_")
+    return any(caches.get(name[:at], "").startswith(name) for at in cuts)

@@ -40,7 +40,12 @@ class Export(Stage):
     scope: ClassVar[Literal["source", "row", "table", "sink"]] = "sink"
     needs: ClassVar[pa.Schema] = pa.schema([])  # a chain that stops early has fewer columns: see _COLUMNS
     adds: ClassVar[pa.Schema] = pa.schema(
-        [("image_file", pa.string()), ("caption_file", pa.string()), ("latents_file", pa.string())]
+        [
+            ("image_file", pa.string()),
+            ("caption_file", pa.string()),
+            ("latents_file", pa.string()),
+            ("caption", pa.string()),  # as its file has it
+        ]
     )
 
     trigger: Annotated[str | None, Field(description="word that the LoRA will answer to")] = None
@@ -49,7 +54,13 @@ class Export(Stage):
         Purpose, Field(description="what the LoRA shall learn; chooses train.toml's preset")
     ] = "character"
     resolution: Annotated[int, Field(ge=64, le=4096, description="px; its square is the training area")] = 512
-    family: Annotated[Family, Field(description="family of the base model; decides file names")] = "sd1"
+    family: Annotated[
+        Family,
+        Field(
+            description="family of the base model; decides file names. It follows `models`, "
+            "which knows sd1 and sdxl; for sd2, sd3 and flux set it alike in latents, texts and export"
+        ),
+    ] = "sd1"
     batch_size: Annotated[int, Field(ge=1, le=256, description="pictures a training step")] = 2
     train: Annotated[
         Mapping[str, bool | int | float | str],
@@ -97,14 +108,18 @@ class Export(Stage):
         table = empty_columns(table, _COLUMNS).select(_COLUMNS.names)
         rows = table.to_pylist()
         placed = [row for row in rows if kohya.is_placed(row)]
-        pictures = kohya.picture_files(placed, self._default_folders(), ascii_only=self.ascii_names)
+        pictures = kohya.picture_files(
+            placed, self._default_folders(), self.family, ascii_only=self.ascii_names
+        )
         wanted: list[Wanted] = []
         columns: dict[str, list[str | None]] = {name: [] for name in self.adds.names}
         for row in rows:
             files = self._row_files(row, pictures[row["id"]], context) if row["id"] in pictures else []
             wanted += files
-            for name, kind in zip(self.adds.names, ("image", "caption", "latents"), strict=True):
-                columns[name].append(next((file.file for file in files if file.kind == kind), None))
+            for kind in ("image", "caption", "latents"):
+                file = next((file.file for file in files if file.kind == kind), None)
+                columns[f"{kind}_file"].append(file)
+            columns["caption"].append(self.caption(row) if files else row["caption"])
         return wanted + self._configs(placed, pictures, context), pa.table(columns, schema=self.adds)
 
     def _default_folders(self) -> dict[str, str]:
@@ -128,13 +143,8 @@ class Export(Stage):
         return files
 
     def caption(self, row: Row) -> str:
-        """The text of a row's caption file: never empty, since sd-scripts stops at an empty one."""
-        own = kohya.one_line(row["caption"])
-        if own:
-            return own
-        if row["role"] == "reg":
-            return self.class_word or "class"
-        return ", ".join(word for word in (self.trigger, self.class_word) if word) or self.purpose
+        """The text of a row's caption file."""
+        return kohya.caption_text(row, self.trigger, self.class_word, self.purpose)
 
     def _kept_length(self, placed: list[Row], context: Context) -> int | None:
         """Tokens of the captions whose text-encoder outputs are kept, None where none are."""

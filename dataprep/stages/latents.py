@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".npz"  # of the blobs
 _FORMAT = ".format"  # of the note which number format was chosen
+# Of families whose latents have as many channels, told by a diffusers folder's config.json.
+_SCALINGS: Mapping[Family, float] = {"sd3": 1.5305, "flux": FLUX_SCALE}
 _OVERFLOW = {"error": "overflow: the VAE makes no finite latents of this picture, in float32 either"}
 
 
@@ -56,9 +58,13 @@ class Latents(Stage):
     adds: ClassVar[pa.Schema] = pa.schema([("latents_key", pa.string())])
     models: ClassVar[tuple[str, ...]] = ("vae",)
 
-    family: Annotated[Family, Field(description="family of the base model; decides file names and keys")] = (
-        "sd1"
-    )
+    family: Annotated[
+        Family,
+        Field(
+            description="family of the base model; decides file names and keys. It follows `models`, "
+            "which knows sd1 and sdxl; for sd2, sd3 and flux set it alike in latents, texts and export"
+        ),
+    ] = "sd1"
     precision: Annotated[
         Precision,
         Field(
@@ -84,12 +90,8 @@ class Latents(Stage):
         model = context.models["vae"]
         precision = self._format(model, context.blobs)
         vae = Vae(lambda: load_vae(Path(model.path)), context.device, precision, self.tile_px)
-        channels = CACHE_STYLES[self.family].channels
-        if vae.channels != channels:
-            raise ModelError(
-                f"{model.path}: this VAE makes {vae.channels} latent channels, family {self.family} "
-                f"has {channels}; choose the VAE that belongs to the base model"
-            )
+        if wrong := _not_of(self.family, vae.channels, vae.scaling):
+            raise ModelError(f"{model.path}: {wrong}")
 
         def load(row: Row) -> View:
             if row["box"] is None or row["bucket_width"] is None:
@@ -170,6 +172,27 @@ class Latents(Stage):
                 np.savez(file, **arrays)  # type: ignore[arg-type]
 
         blobs.put(view.key, SUFFIX, write)
+
+
+def _not_of(family: Family, channels: int, scaling: float) -> str:
+    """Why a VAE is not of a family of base models, "" as far as it can be.
+
+    Args:
+        family: as set.
+        channels: of its latents.
+        scaling: its configuration's scaling_factor.
+    """
+    wanted = CACHE_STYLES[family].channels
+    told = next((name for name, factor in _SCALINGS.items() if abs(scaling - factor) < 1e-4), None)
+    fitting = [name for name, style in CACHE_STYLES.items() if style.channels == channels]
+    if channels == wanted and (told is None or told == family):
+        return ""
+    if told in fitting:
+        said, name = f"is {told}'s (scaling_factor {scaling:g}), latents.family is {family}", f'"{told}"'
+    else:
+        said, name = f"makes {channels} latent channels, family {family} has {wanted}", " or ".join(fitting)
+    way = f"set latents.family, texts.family and export.family to {name}; " * bool(name)
+    return f"this VAE {said}: {way}or choose the VAE that belongs to the base model"
 
 
 def _format_key(model: Model) -> str:

@@ -43,7 +43,13 @@ class Texts(Stage):
         bool,
         Field(description="keep text-encoder outputs of each caption; the encoders are then not trained"),
     ] = False
-    family: Annotated[Family, Field(description="family of the base model; decides file names")] = "sd1"
+    family: Annotated[
+        Family,
+        Field(
+            description="family of the base model; decides file names. It follows `models`, "
+            "which knows sd1 and sdxl; for sd2, sd3 and flux set it alike in latents, texts and export"
+        ),
+    ] = "sd1"
     max_tokens: Annotated[
         Literal[75, 150, 225],
         Field(description="of a caption, as sd-scripts' max_token_length; more is cut; SDXL"),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dataprep.export.prepared import Prepared, read_prepared
+from dataprep.manifest import merge
 from dataprep.run import MANIFEST, METADATA_KEY
 from dataprep.stage import Context
 from dataprep.stages.export import Export
@@ -33,8 +34,7 @@ def prepared(
     table = as_table(rows)
     export = Export(trigger="sks", class_word="girl", resolution=128)
     result = export.open(context)(table)
-    for name in result.schema.names:
-        table = table.append_column(name, result[name])
+    table = merge(table, result, "export")
     metadata = {
         "trigger": "sks",
         "class_word": "girl",

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dataprep.errors import InputError
 from dataprep.export.difference import Difference
-from dataprep.export.kohya import dataset_toml
+from dataprep.export.kohya import dataset_toml, picture_files
 from dataprep.export.kohya_reader import describe, differences, read_data_dirs, read_folder
 from dataprep.export.kohya_rules import CACHE_STYLES, TEXT_CACHES, Family, latent_arrays, latents_name
 from dataprep.export.presets import TrainPlan, train_toml
@@ -165,9 +165,34 @@ def test_latents_of_the_oldest_name_are_the_ones_that_are_read(folder: Folder) -
 
 def test_names_whose_beginnings_are_equal_are_fine_when_each_has_latents(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    for number, name in enumerate(["1", "10", "1_0", "1 0", "1-a", "1.5", "1é"]):
+    for number, name in enumerate(["1", "10", "1_1", "1 0", "1-a", "1.5", "1é"]):
         folder.add(name, (128, 64) if number % 2 else (64, 128))
     assert folder.differences() == []
+
+
+@pytest.mark.parametrize("other", ["girl_0", "girl_", "girl_0128x0064_sd"])
+def test_a_name_that_anothers_cache_begins_with_makes_sd_scripts_take_its_size(
+    tmp_path: Path, other: str
+) -> None:
+    folder = Folder(tmp_path)
+    folder.add("girl", (128, 64))
+    folder.add(other, (64, 128))
+    assert "makes sd-scripts believe 128x64" in str(folder.differences())
+
+
+@pytest.mark.parametrize("others", [["girl_0", "girl_", "girl_1"], ["girl_00", "girl_0128x0064", "girl_2"]])
+def test_the_names_that_are_given_are_none_of_these(tmp_path: Path, others: list[str]) -> None:
+    sizes = [(128, 64), (64, 128), (64, 128), (64, 64)]
+    rows = [
+        {"id": f"{i:032x}", "path": f"{stem}.png", "view": "", "role": "train", "folder": "2_sks girl",
+         "bucket_width": size[0], "bucket_height": size[1]}
+        for i, (stem, size) in enumerate(zip(["girl", *others], sizes, strict=True))
+    ]  # fmt: skip
+    folder = Folder(tmp_path)
+    for row, file in zip(rows, picture_files(rows, {}, "sd1", ascii_only=False).values(), strict=True):
+        folder.add(Path(file).stem, (row["bucket_width"], row["bucket_height"]))
+    assert folder.differences() == []
+    assert (tmp_path / f"img/2_sks girl/{others[-1]}.png").is_file()
 
 
 def test_a_moved_folder_is_told(folder: Folder, tmp_path: Path) -> None:

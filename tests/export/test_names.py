@@ -45,6 +45,33 @@ def test_a_name_that_looks_like_a_told_apart_one_does_no_harm() -> None:
     assert len({fold(name) for name in names}) == 3
 
 
+def test_a_name_that_anothers_cache_begins_with_is_told_apart() -> None:
+    stems = ["girl", "girl_1", "girl_10", "girl_2", "girl_1024x1024_sdxl", "girl_", "girl_1_0"]
+    endings = ["_1024x1024_sdxl.npz"] * 5 + ["_0832x1216_sdxl.npz"] * 2
+    names = unique_names(stems, ids(7), endings=endings)
+    assert names == [
+        "girl", "girl_1-010101", "girl_10-020202", "girl_2", "girl_1024x1024_sdxl-040404", "girl_-050505",
+        "girl_1_0",
+    ]  # fmt: skip
+    # Without the short name, the others are free.
+    assert unique_names(stems[1:], ids(7)[1:], endings=endings[1:])[:2] == ["girl_1", "girl_10"]
+    assert unique_names(["x", "x_1", "x_02"], ids(3), endings=["_0768x0512_sd.npz"] * 3) == [
+        "x",
+        "x_1",
+        "x_02",
+    ]
+
+
+@given(st.lists(st.text("a_10x", min_size=1, max_size=9), max_size=12))
+def test_no_name_is_the_beginning_of_anothers_cache(stems: list[str]) -> None:
+    endings = ["_1024x1024_sd.npz", "_0064x0128_sd.npz"] * 6
+    names = unique_names(stems, ids(len(stems)), endings=endings[: len(stems)])
+    assert len({fold(name) for name in names}) == len(stems)
+    for name in names:
+        others = [other + end for other, end in zip(names, endings, strict=False) if len(other) < len(name)]
+        assert not any(cache.startswith(name) for cache in others)
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(st.text(max_size=100), max_size=12), st.booleans())
 def test_any_stems_get_unique_safe_names(stems: list[str], ascii_only: bool) -> None:

@@ -18,6 +18,7 @@ from dataprep.errors import InputError
 from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.export.kohya_rules import latent_arrays
 from dataprep.export.receipt import SCHEMA, read_receipt, retouched
+from dataprep.manifest import merge
 from dataprep.stage import Context
 from dataprep.stages.export import Export
 from dataprep.stages.latents import SUFFIX
@@ -43,8 +44,7 @@ def with_latents(row: dict[str, Any], context: Context, key: str) -> dict[str, A
 def export(context: Context, table: pa.Table, **settings: object) -> pa.Table:
     values = {"trigger": "sks", "class_word": "girl", "resolution": 128} | settings
     result = Export.model_validate(values).open(context)(table)
-    for name in result.schema.names:
-        table = table.append_column(name, result[name])
+    table = merge(table, result, "export")
     return table
 
 
@@ -145,9 +145,13 @@ def test_no_caption_is_empty(
     context: Context, placed_row: Make, as_table: Tabulate, caption: str | None
 ) -> None:
     rows = [placed_row("a.png", caption=caption), placed_row("c.png", role="reg", caption=caption)]
-    export(context, as_table(rows))
+    table = export(context, as_table(rows))
     assert (context.out / "img/2_sks girl/a.txt").read_text() == "sks, girl\n"
     assert (context.out / "reg/1_girl/c.txt").read_text() == "girl\n"
+    assert table["caption"].to_pylist() == ["sks, girl", "girl"]  # as the files have them
+    assert differences(read_folder(context.out), table) == []
+    emptied = table.set_column(table.schema.get_field_index("caption"), "caption", pa.array(["", ""]))
+    assert "caption 'girl', planned ''" in str(differences(read_folder(context.out), emptied))
 
 
 def test_a_caption_edited_by_hand_is_kept_and_told(

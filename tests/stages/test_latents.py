@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 
 from dataprep.errors import ModelError
 from dataprep.export.kohya_reader import differences, read_folder
+from dataprep.export.kohya_rules import Family
 from dataprep.inference.torch_compat import prepare_torch
 from dataprep.inference.vae import Vae
+from dataprep.manifest import merge
 from dataprep.models import Model
 from dataprep.stage import Context
 from dataprep.stages.export import Export
@@ -174,6 +177,30 @@ def test_a_vae_of_another_family_is_refused(with_vae: Context) -> None:
         Latents(family="flux").open(with_vae)
 
 
+@pytest.mark.parametrize(
+    ("family", "scaling", "said"),
+    [
+        (
+            "sd1",
+            0.3611,
+            'is flux\'s .*family is sd1: set latents.family, texts.family and export.family to "flux"',
+        ),
+        ("sd3", 0.3611, 'set latents.family, texts.family and export.family to "flux"; or choose'),
+        ("flux", 1.5305, 'to "sd3"'),
+        ("sdxl", 0.18215, "16 latent channels, family sdxl has 4: set .* to sd3 or flux"),
+    ],
+)
+def test_a_vae_of_another_family_is_told_with_the_settings_to_change(
+    context: Context, tmp_path: Path, family: Family, scaling: float, said: str
+) -> None:
+    folder = save_vae(tmp_path / "vae", 16)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"scaling_factor": scaling}))
+    context = replace(context, models={"vae": Model("vae", "tiny", folder, "e" * 64)})
+    with pytest.raises(ModelError, match=said):
+        Latents(family=family).open(context)
+
+
 @pytest.mark.parametrize(("family", "scale", "shift"), [("sd3", 1.0, 0.0), ("flux", 0.3611, 0.1159)])
 def test_sixteen_channels_are_kept_as_the_family_reads_them(
     context: Context,
@@ -201,8 +228,7 @@ def test_sixteen_channels_are_kept_as_the_family_reads_them(
     table = as_table([row | {"latents_key": key}])
     result = Export(trigger="sks", resolution=96, family=family).open(context)(table)
     assert result["latents_file"].to_pylist() == [f"img/2_sks girl/a_0096x0064_{family}.npz"]
-    for name in result.schema.names:
-        table = table.append_column(name, result[name])
+    table = merge(table, result, "export")
     assert differences(read_folder(context.out), table) == []
 
 

@@ -16,6 +16,7 @@ from dataprep.digest import file_sha256
 from dataprep.errors import ConfigError
 from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.inference.text import clip_tokenizer
+from dataprep.manifest import merge
 from dataprep.models import Model
 from dataprep.stage import Context
 from dataprep.stages.export import Export
@@ -64,8 +65,7 @@ def test_outputs_of_t5_are_kept_as_sd_scripts_looks_for_them_and_read_back(
     table = table.append_column("texts_key", pa.array(keys(context, table, family=family, t5_tokens=32)))
     train = {"cache_latents_to_disk": False}
     result = Export.model_validate({"family": family, "trigger": "sks", "train": train}).open(context)(table)
-    for column in result.schema.names:
-        table = table.append_column(column, result[column])
+    table = merge(table, result, "export")
     assert len(list(context.out.rglob(name))) == 1
     text = (context.out / "train.toml").read_text()
     assert "t5xxl_max_token_length = 32" in text
