@@ -22,6 +22,23 @@ _ESCAPED = re.compile(r"\\([()\[\]])")
 _SENTENCE_END = re.compile(r"(?:\w['\")\]]*[.!?…]+['\")\]]*|[。！？]+[」』]?)$")
 _CJK_END = re.compile(r"[。！？]")
 _LONG_PHRASE_WORDS = 6  # the longest tags in use have five or six words
+_SHORT_PHRASE_WORDS = 4
+_MOSTLY = 0.75  # share of short pieces from which a line with a full stop is a list of tags
+# Words that sentences are made with and that hardly any tag has: `love live! sunshine!!` is a title.
+_OF_SENTENCES = """
+a an and are am be been but by can do does doing down for from had has have he her here hers him his how i in
+into is it its just like me my of on or our out she some that the their them then there these they this those
+to us very was we were what when where which while who whose will with you your
+"""
+_SENTENCE_WORDS = frozenset(_OF_SENTENCES.split())
+# Of these one is enough: they need a verb, or are one.
+_OF_SPEECH = """
+am are has he her his how i is its me my our she their them there they this us was we were what which who
+whose will you your
+"""
+_SPEAKING_WORDS = frozenset(_OF_SPEECH.split())
+_ARTICLES = frozenset(("a", "an", "the"))
+_QUALITY = re.compile(r"score_\d+(?:_up)?$", re.IGNORECASE)  # the words of Pony's training captions
 
 # Underscores in these are drawings, not spaces: the list that the WD taggers' author publishes with them.
 KAOMOJI = frozenset(
@@ -38,9 +55,24 @@ def tag_key(tag: str) -> str:
 
 @lru_cache(maxsize=2**17)
 def spelled(tag: str) -> str:
-    """A hand-typed tag as it is written: spaces for underscores (kaomoji keep theirs), brackets unescaped."""
-    plain = _SPACES.sub(" ", _ESCAPED.sub(r"\1", unicodedata.normalize("NFC", tag))).strip()
-    return plain if plain in KAOMOJI else _SPACES.sub(" ", plain.replace("_", " ")).strip() or plain
+    """A hand-typed tag as it is written: as typed, underscores and all, but for white space and `\\(`."""
+    return _SPACES.sub(" ", _ESCAPED.sub(r"\1", unicodedata.normalize("NFC", tag))).strip()
+
+
+def spaced(tag: str) -> str:
+    """A booru's tag as captions have it: spaces for underscores, but in drawings (`T_T`) and `score_9_up`."""
+    plain = spelled(tag)
+    if plain in KAOMOJI or _QUALITY.match(plain) or is_drawing(plain):
+        return plain
+    return _SPACES.sub(" ", plain.replace("_", " ")).strip() or plain
+
+
+def is_drawing(tag: str) -> bool:
+    """Whether the underscores of a tag are part of a face: no letters in it, or twice the same eye."""
+    if "_" not in tag or " " in tag:
+        return False
+    left, _, right = tag.partition("_")
+    return not any(map(str.isalnum, tag)) or (len(left) <= 2 and left.casefold() == right.casefold())
 
 
 def unique(tags: Iterable[str]) -> tuple[str, ...]:
@@ -53,17 +85,22 @@ def unique(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def tags_of(text: str) -> tuple[str, ...]:
-    """Tags of a caption's text: split at commas (also 、 and ，) and lines; booru tag strings at spaces."""
+    """Tags of a caption's text: split at commas (also 、 and ，) and lines; booru tag strings at spaces.
+
+    Underscores stay as they were typed, but in a tag string, where they are how a space is written.
+    """
     parts = [part.strip() for part in _SPLIT.split(text)]
     parts = [part for part in parts if part]
     if len(parts) == 1 and _is_tag_string(parts[0]):
-        parts = parts[0].split()
+        return unique(spaced(part) for part in parts[0].split())
     return unique(spelled(part) for part in parts)
 
 
 def _is_tag_string(text: str) -> bool:
     # "1girl solo long_hair": words separated by spaces, where spaces inside a tag are underscores.
     words = text.split()
+    if any(word.lower() in _SENTENCE_WORDS for word in words):  # "photo of my_token"
+        return False
     return len(words) > 1 and any(re.search(r"[a-z0-9]_[a-z0-9(]", word, re.I) for word in words)
 
 
@@ -89,15 +126,52 @@ def _is_sentence(line: str) -> bool:
     if not phrases:
         return False
     ended = _SENTENCE_END.search(line)
-    if ended and (len(phrases[-1]) >= 3 or _CJK_END.search(line) or any(map(_starts_sentence, phrases))):
+    if ended and _CJK_END.search(line):
         return True
+    if ended and (len(phrases[-1]) >= 3 or any(map(_starts_sentence, phrases))):
+        return not _is_list(phrases, titled=line.rstrip("'\")]")[-1] in "!?")
     lengths = sorted(len(phrase) for phrase in phrases)
     return lengths[len(lengths) // 2] > _LONG_PHRASE_WORDS
+
+
+def _is_list(phrases: Sequence[Sequence[str]], *, titled: bool) -> bool:
+    """Whether pieces that end like a sentence are tags all the same.
+
+    Args:
+        phrases: the words of each piece between commas.
+        titled: they end with ! or ?, as many titles do (`love live! sunshine!!`).
+    """
+    plain = [phrase for phrase in phrases if not _speaks(phrase)]
+    short = sum(len(phrase) <= _SHORT_PHRASE_WORDS for phrase in plain)
+    if len(plain) < len(phrases):  # one sentence may be a title: `is the order a rabbit?`
+        return titled and len(phrases) > 2 and 3 * short >= 2 * len(phrases)
+    return titled or (len(phrases) > 2 and short >= _MOSTLY * len(phrases))
+
+
+def is_sentence_word(word: str) -> bool:
+    """Whether a lower-case word is one of those that sentences are made with."""
+    return word in _SENTENCE_WORDS
+
+
+def _speaks(words: Sequence[str]) -> bool:
+    """Whether a piece is worded as in a sentence: `a girl in the rain`, `she waves`; no title's words."""
+    small = [word.strip("'\".!?…()[]").lower() for word in words]
+    if len(words) >= 2 and any(word in _SPEAKING_WORDS for word in small):
+        return True
+    several = sum(word in _SENTENCE_WORDS for word in small) >= 2
+    return _starts_sentence(words) or several or (len(words) >= 3 and bool(_ARTICLES.intersection(small)))
 
 
 def _starts_sentence(words: Sequence[str]) -> bool:
     # "She waves at us": a capital, then small words; tags are all small, or all capital as "Hatsune Miku".
     return len(words) >= 3 and words[0].istitle() and all(word.islower() for word in words[1:3])
+
+
+def other_separator(text: str) -> str | None:
+    """What parts the tags of a caption that has no comma, where it is `;` or `|`; else None."""
+    if _SPLIT.search(text):
+        return None
+    return next((sign for sign in ";|" if text.count(sign) > 1), None)
 
 
 def without_lead(tags: Sequence[str], trigger: str | None, class_word: str | None) -> tuple[str, ...]:

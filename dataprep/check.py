@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from dataprep.checks import captions, folder, pictures, tags
+from dataprep.checks import captions, folder, hand_tags, pictures, tags
 from dataprep.checks.finding import Finding, Prepared
 from dataprep.errors import ConfigError, InputError
 from dataprep.export.kohya_reader import describe
@@ -25,6 +25,8 @@ CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     captions.odd,
     captions.alike,
     captions.similar_tags,
+    hand_tags.several_in_one,
+    hand_tags.other_names,
     tags.fused,
     tags.bleeding,
     tags.missing_in_siblings,
@@ -37,7 +39,7 @@ CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     folder.models,
     folder.licences,
 )
-CODES: Final = captions.CODES | folder.CODES | pictures.CODES | tags.CODES
+CODES: Final = captions.CODES | folder.CODES | hand_tags.CODES | pictures.CODES | tags.CODES
 _SEVERITIES = ("serious", "warning", "note")
 
 

@@ -18,12 +18,14 @@ from typing import Any, Literal, TypeGuard
 
 from dataprep.captions import tag_key, unique
 from dataprep.errors import InputError
-from dataprep.store import disk_faults
+from dataprep.journal_text import TORN, is_foreign, read_lines
+from dataprep.store import disk_faults, write_bytes
 
 JOURNAL = "decisions.jsonl"
 # Among removed tags: whatever the machine says, also what it has yet to say. A caption that a person left
 # without a tag stays so. Among added ones: what the machine says counts again, all of it.
 ANY = "*"
+_NAMED = 3
 _SIDES = ("left", "top", "right", "bottom")
 
 Who = Literal["file", "page", "command"]
@@ -66,6 +68,24 @@ class Hand:
             if getattr(other, name) is not None:
                 setattr(self, name, copy.copy(getattr(other, name)))
 
+    @property
+    def says_something(self) -> bool:
+        """Whether there is any decision but to leave the picture out."""
+        return self != Hand(state=self.state) and self.state != "drop"
+
+    def lacks(self, other: Hand) -> dict[str, Any]:
+        """What `other` decides and this does not contradict, as a decision; its own decisions stay."""
+        own = self.added.keys() | self.removed.keys()
+        what: dict[str, Any] = {
+            "removed": [tag for key, tag in other.removed.items() if key not in own],
+            "added": [tag for key, tag in other.added.items() if key not in own],
+        }
+        for name in ("state", "box", "order", "caption"):
+            if getattr(self, name) is None and getattr(other, name) is not None:
+                value = getattr(other, name)
+                what[name] = list(value) if name == "order" else copy.copy(value)
+        return {name: value for name, value in what.items() if value}
+
 
 @dataclass(frozen=True)
 class Journal:
@@ -73,6 +93,7 @@ class Journal:
 
     events: tuple[Event, ...] = ()
     damaged: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()  # of these, those that are not what a killed program left half written
 
     def effective(self) -> list[Event]:
         """The events that count: without those that an `undo` took back."""
@@ -88,7 +109,7 @@ def _effective(events: Sequence[Event]) -> list[Event]:
         if "undo" in events[i]:
             start = min(int(events[i]["undo"]), i)
             # That a file has new bytes is no decision: what came before would be lost with it.
-            moved = [event for event in events[start:i] if "follows" in event]
+            moved = [event for event in events[start:i] if "follows" in event or "heir_of" in event]
             return _effective(events[:start]) + moved + list(events[i + 1 :])
     return list(events)
 
@@ -103,6 +124,16 @@ def fold(events: Iterable[Event], start: Mapping[Image, Hand] | None = None) -> 
         elif "image" in event:
             hands.setdefault(image_of(event), Hand()).apply(event)
     return hands
+
+
+def passed_on(events: Iterable[Event]) -> frozenset[str]:
+    """Contents whose decisions are held by others: their files were saved again, or a copy inherited."""
+    others: set[str] = set()
+    for event in events:
+        if (old := event.get("follows") or event.get("heir_of")) is not None:
+            others.add(str(old))
+            others.discard(str(event["image"]))
+    return frozenset(others)
 
 
 def follows(events: Iterable[Event], new: str, old: str) -> bool:
@@ -123,7 +154,8 @@ def decision(image: Image, who: Who, **what: Any) -> Event:  # noqa: ANN401 - an
         image: sha256 of the raw file and the view.
         who: where the person decided: a file edited outside, the web page, a command.
         what: any of added, removed, order (lists of tags), caption (text or None for the machine's),
-            follows (the sha256 that the file had before: its decisions go over to `image`),
+            follows (the sha256 that the file had before: its decisions go over to `image`), heir_of (the
+            sha256 of a picture that is gone, of which this is a copy and gets what stands here),
             state ("keep", "drop", None), box (left, top, right, bottom in px, or None), and for the record
             file, old and new (the caption's texts), base (names the writing that was edited), silent (those
             of `removed` that were not in the caption, but would take the place of those that were).
@@ -152,28 +184,25 @@ def read_journal(out: Path) -> Journal:
         raise InputError(
             f"{path}: cannot be read: {error.strerror}; it holds the decisions made by hand"
         ) from error
+    lines = read_lines(data, _is_event)
     events: list[Event] = []
-    damaged: list[int] = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        event = _event(line)
-        if event is None:
-            damaged.append(number)
-            continue
+    for number, event in lines.values:
         try:
             events.append(_checked(event))
         except ValueError as error:
             raise InputError(f"{path}: line {number}: {error}; mend or delete this line") from error
-    return Journal(tuple(events), tuple(damaged))
+    return Journal(tuple(events), lines.damaged, lines.lost)
 
 
-def _event(line: bytes) -> Event | None:
-    try:
-        event = json.loads(line)
-    except ValueError:  # also UnicodeDecodeError
-        return None
-    return event if isinstance(event, dict) and ("image" in event or "undo" in event) else None
+def skipped_text(damaged: Sequence[int]) -> list[str]:
+    """For people: which lines were skipped; nothing if there are none."""
+    more = f" and {len(damaged) - _NAMED} more lines are" if len(damaged) > _NAMED else " is"
+    told = ", ".join(str(number) for number in damaged[:_NAMED])
+    return [f"{JOURNAL}: line {told}{more} damaged and skipped"] if damaged else []
+
+
+def _is_event(value: object) -> bool:
+    return isinstance(value, dict) and ("image" in value or "undo" in value)
 
 
 def _checked(event: Event) -> Event:
@@ -230,12 +259,27 @@ def append(out: Path, events: Iterable[Event]) -> None:
     path = journal_file(out)
     with disk_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _as_utf8(out)
         with path.open("ab", buffering=0) as file:  # one write call: programs that append at once do not mix
             torn = file.tell() > 0 and not _ends_with_newline(path)
-            data = (b"\n" if torn else b"") + text.encode("utf-8", "surrogatepass")
+            data = (f"\n{json.dumps(TORN)}\n".encode() if torn else b"") + text.encode(
+                "utf-8", "surrogatepass"
+            )
             while data:
                 data = data[file.write(data) :]
             os.fsync(file.fileno())
+
+
+def _as_utf8(out: Path) -> None:
+    """Write a journal that an editor saved as UTF-16 as it was, for lines are added in UTF-8."""
+    path = journal_file(out)
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        foreign = is_foreign(file.read(4))
+    if foreign:
+        text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in read_journal(out).events)
+        write_bytes(path, text.encode("utf-8", "surrogatepass"))
 
 
 def _ends_with_newline(path: Path) -> bool:

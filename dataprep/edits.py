@@ -13,14 +13,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from dataprep.captions import Lead as Lead
-from dataprep.captions import Text, decode, is_prose, same_prose, tag_key
+from dataprep.captions import Text, decode, is_prose, other_separator, same_prose, tag_key
 from dataprep.decisions import (
     ANY,
-    JOURNAL,
     Event,
     Hand,
     Image,
@@ -29,29 +28,21 @@ from dataprep.decisions import (
     fold,
     follows,
     image_of,
+    passed_on,
     read_journal,
+    skipped_text,
 )
 from dataprep.digest import digest, file_sha256
 from dataprep.encodings import as_warning
 from dataprep.export.receipt import read_pending, read_receipt
+from dataprep.found import Found as Found
+from dataprep.leads import known_leads
 from dataprep.merge import Edit, difference, either, with_removed
-from dataprep.tags.assemble import without_trigger
+from dataprep.places import caption_beside, place
+from dataprep.places import folder as _folder
 from dataprep.taken import is_unfinished, read_taken
 
 Entry = dict[str, Any]  # a row of the receipt
-
-
-@dataclass(frozen=True)
-class Found:
-    """One file that is not as it was written, and what that means."""
-
-    file: str  # relative to OUT, as written
-    kind: str  # tags | prose | emptied | deleted | picture-deleted | spelling | lost | moved | renamed
-    # | unreadable: in an encoding that its bytes leave open
-    sha256: str | None  # of the bytes found, None: no file
-    event: Event | None = None  # the decision, None: it means nothing, or it is in the journal already
-    note: str | None = None  # for people: what was noticed and what to do
-    at: str | None = None  # renamed: where the file is now, relative to OUT
 
 
 def find_edits(
@@ -86,17 +77,26 @@ class Plan:
     lines: int  # of the journal, those just found included
     damaged: tuple[int, ...] = ()  # lines of the journal that cannot be read
     followed: tuple[Event, ...] = ()  # decisions that go over to a file's new content
+    passed_on: frozenset[str] = frozenset()  # contents whose decisions others hold
 
     @property
     def events(self) -> list[Event]:
         """Decisions that are not in the journal yet."""
         return [*self.followed, *(found.event for found in self.found if found.event is not None)]
 
+    def with_heirs(self, events: Iterable[Event]) -> Plan:
+        """This, and what copies inherit of pictures that are gone."""
+        events = tuple(events)
+        hands, held = fold(events, self.hands), self.passed_on | passed_on(events)
+        followed, lines = (*self.followed, *events), self.lines + len(events)
+        return replace(self, hands=hands, lines=lines, followed=followed, passed_on=held)
+
     @property
     def notes(self) -> list[str]:
         """What people should know, once each."""
-        lines = [f"{JOURNAL}: line {number} is damaged and was skipped" for number in self.damaged]
-        return list(dict.fromkeys([*lines, *(found.note for found in self.found if found.note)]))
+        return list(
+            dict.fromkeys([*skipped_text(self.damaged), *(found.note for found in self.found if found.note)])
+        )
 
 
 def plan(
@@ -129,7 +129,8 @@ def plan(
     found = find_edits(out, lead, fold(known, start), journal, now, encoding)
     edits = [item.event for item in found if item.event is not None]
     lines = len(journal.events) + len(followed) + len(edits)
-    return Plan(tuple(found), fold([*known, *edits], start), lines, journal.damaged, tuple(followed))
+    hands = fold([*known, *edits], start)
+    return Plan(tuple(found), hands, lines, journal.damaged, tuple(followed), passed_on(known))
 
 
 def contents(found: Iterable[Found]) -> dict[str, str]:
@@ -147,8 +148,8 @@ class _Search:
         rewritten: Mapping[str, str],
         encoding: str | None = None,
     ) -> None:
-        self.out, self.lead, self.hands, self.rewritten = out, lead, hands, rewritten
-        self.encoding = encoding
+        self.out, self.hands, self.rewritten = out, hands, rewritten
+        self.encoding, self.leads = encoding, known_leads(out, lead)
         self.last = self._last_in_file(journal.effective())
         self.last_ever = self._last_in_file(journal.events)  # with those that were undone
         self.unfinished = is_unfinished(out)
@@ -167,9 +168,8 @@ class _Search:
         captions = {name: entry for name, entry in self.captions.items() if name not in dropped}
         yield from self._missing(captions, self._caption_gone)
         for name, entry in [*captions.items(), *self._without_entry(dropped)]:
-            stamp = self._there.get(name)
-            untouched = stamp is None or stamp == (entry["bytes"], entry["mtime_ns"])
-            found = None if untouched else self._read(entry, self.out / name)
+            # Read, always: tools that keep a file's time, and its size, change what it says all the same.
+            found = self._read(entry, self.out / name) if name in self._there else None
             if found is not None:
                 yield found
 
@@ -178,11 +178,13 @@ class _Search:
         gone = [name for name in entries if name not in self._there]
         here = {_folder(name) for name in entries.keys() - set(gone)}
         for name in gone:
-            moved = self._elsewhere.get(_place(name), [])
+            moved = self._elsewhere.get(place(name), [])
             if len(moved) == 1:
                 yield self._moved(entries[name], moved[0])
             elif (stem := self._renamed.get(name.rpartition(".")[0])) is not None:
                 yield self._found_renamed(entries[name], stem)
+            elif (other := self._by_letters.get(name.casefold())) is not None:
+                yield self._found_as(entries[name], other)
             elif self.unfinished:
                 note = f"the last run was stopped; {len(gone)} files that are missing since are written again"
                 yield Found(name, "lost", None, note=note)
@@ -193,28 +195,30 @@ class _Search:
                 yield judge(entries[name])
 
     @cached_property
-    def _there(self) -> dict[str, tuple[int, int] | None]:
-        """Files in the folders of the receipt -> size and time, None for pictures, which are not compared."""
-        there: dict[str, tuple[int, int] | None] = {}
+    def _there(self) -> set[str]:
+        """Files in the folders of the receipt."""
+        there: set[str] = set()
         for folder in {_folder(name) for name in [*self.pictures, *self.captions]}:
             if (self.out / folder).is_dir():
                 with os.scandir(self.out / folder) as entries:  # one call for all names: a stat each takes 4x
-                    for entry in entries:
-                        if entry.is_file():
-                            stamp = entry.stat() if entry.name.endswith(".txt") else None
-                            there[f"{folder}/{entry.name}"] = stamp and (stamp.st_size, stamp.st_mtime_ns)
+                    there.update(f"{folder}/{entry.name}" for entry in entries if entry.is_file())
         return there
 
     @cached_property
+    def _by_letters(self) -> dict[str, str]:
+        """Files that are there -> as they are spelled: `a.TXT` is `a.txt` to people and to some disks."""
+        return {name.casefold(): name for name in sorted(self._there)}
+
+    @cached_property
     def _elsewhere(self) -> dict[tuple[str, str], list[Path]]:
-        """Files under img/ and reg/ that the receipt does not list, by `_place`."""
+        """Files under img/ and reg/ that the receipt does not list, by `place`."""
         places: dict[tuple[str, str], list[Path]] = defaultdict(list)
         listed = self.pictures.keys() | self.captions.keys()
         for top in ("img", "reg"):
             for path in sorted((self.out / top).glob("*/*")):
                 name = path.relative_to(self.out).as_posix()
                 if name not in listed:
-                    places[_place(name)].append(path)
+                    places[place(name)].append(path)
         return places
 
     def _moved(self, entry: Entry, path: Path) -> Found:
@@ -247,11 +251,17 @@ class _Search:
         name = entry["file"]
         now = f"{stem}.{name.rpartition('.')[2]}"
         there = (self.out / now).is_file()
-        if entry["kind"] != "caption":
-            note = f"{name} was renamed to {now} by hand: the picture stays in training, under its old name"
-            return Found(name, "renamed", None, note=note, at=now)
-        found = self._read(entry, self.out / now) if there else self._caption_gone(entry)
-        return replace(found or Found(name, "renamed", None), at=now if there or found is None else None)
+        if entry["kind"] != "caption" or there:
+            return self._found_as(entry, now)
+        return self._caption_gone(entry)
+
+    def _found_as(self, entry: Entry, now: str) -> Found:
+        """A file that has another name now."""
+        name = entry["file"]
+        if entry["kind"] == "caption":
+            return replace(self._read(entry, self.out / now) or Found(name, "renamed", None), at=now)
+        note = f"{name} was renamed to {now} by hand: the picture stays in training, under its old name"
+        return Found(name, "renamed", None, note=note, at=now)
 
     def _picture_gone(self, entry: Entry) -> Found:
         name = entry["file"]
@@ -277,7 +287,7 @@ class _Search:
         if sha256 == entry["sha256"]:
             return None
         bases = self._bases(entry, sha256)
-        known = {tag_key(tag) for base in bases for tag in self.lead.tags(base, entry["role"])}
+        known = {tag_key(tag) for base in bases for tag in self.leads.now.tags(base, entry["role"])}
         text = decode(data, self.encoding, known)
         if text.doubtful:
             # No sha256: nobody has read it, so nobody may replace it.
@@ -338,30 +348,31 @@ class _Search:
 
     def _change(self, bases: list[str], text: str, entry: Entry) -> tuple[dict[str, Any], Edit]:
         """What the event says; empty: only the spelling differs."""
-        hand, role = self._hand(entry), entry["role"]
-        tags = [self.lead.tags(base, role) for base in bases]
+        hand, role, leads = self._hand(entry), entry["role"], self.leads
+        lead = self._lead(entry, *bases)
+        tags = [leads.tags(base, role, leads.of(base)) for base in bases]
         if hand.caption is None and not is_prose(text, [tag for each in tags for tag in each]):
-            file = tuple(self._own(tag) for tag in self.lead.tags(text, role))
+            file = tuple(leads.own(tag, lead) for tag in leads.tags(text, role, lead))
             edit = either(*(difference(base, file) for base in tags))
             order = tuple(tag for tag in edit.order or () if tag != ANY)
             silent = with_removed(edit, tags, file)
             what = {"added": edit.added, "removed": edit.removed + silent, "order": order, "silent": silent}
             return {name: list(value) for name, value in what.items() if value}, edit
-        new = self.lead.prose(text, role)
+        new = leads.prose(text, role, lead)
         if new.strip() == ANY:  # no caption of anybody's: the machine's again
             return {"caption": None, "added": [ANY]}, Edit()
-        same = any(same_prose(self.lead.prose(base, role), new) for base in bases)
+        same = any(same_prose(leads.prose(base, role, leads.of(base)), new) for base in bases)
         if self._is_leftover(entry["file"]):  # of before the caption became a sentence elsewhere
-            file = self.lead.tags(text, role)
+            file = leads.tags(text, role, lead)
             same = same or any(not difference(base, file) for base in tags)
         return ({} if same else {"caption": new}), Edit()
 
-    def _own(self, tag: str) -> str:
-        """A tag without the trigger word, which stands once, in front."""
-        return without_trigger(tag, self.lead.trigger, None) if self.lead.trigger else tag
+    def _lead(self, entry: Entry, *texts: str) -> Lead:
+        """What a caption file was written with in front."""
+        return self.leads.of(*texts, entry["caption"] or "")
 
     def _note(self, entry: Entry, text: Text, kind: str, edit: Edit, *, prose: bool) -> str | None:
-        name = entry["file"]
+        name, lead, leads = entry["file"], self._lead(entry), self.leads
         if kind:
             return (
                 f"{name} was {kind}: its tags count as removed by hand, and no other machine's tag comes in "
@@ -369,10 +380,14 @@ class _Search:
             )
         if text.guessed:
             return f"{name} is not UTF-8; it was read as {text.encoding}, look whether that is right"
-        if entry["role"] == "train" and not prose and not self.lead.in_front_of(text.text):
-            return f"{name}: the trigger word {self.lead.trigger!r} was not first; it is put back"
-        if changed := [tag for tag in self.lead.tags(text.text, entry["role"]) if self._own(tag) != tag]:
-            told = ", ".join(f"{tag!r} is taken as {self._own(tag)!r}" for tag in changed)
+        if (sign := other_separator(text.text)) is not None:
+            return f"{name}: its tags are parted by {sign!r}, which no trainer parts them by; write commas"
+        in_front = lead.in_front_of(text.text) or leads.now.in_front_of(text.text)
+        if entry["role"] == "train" and not prose and not in_front:
+            return f"{name}: the trigger word {leads.now.trigger!r} was not first; it is put back"
+        tags = leads.tags(text.text, entry["role"], lead)
+        if changed := [tag for tag in tags if leads.own(tag, lead) != tag]:
+            told = ", ".join(f"{tag!r} is taken as {leads.own(tag, lead)!r}" for tag in changed)
             return f"{name}: {told}: the trigger word stands once, in front" if not prose else None
         if edit.repaired:
             return f"{name}: an editor broke {', '.join(edit.repaired)} on saving; mended"
@@ -382,17 +397,3 @@ class _Search:
 def _writing(entry: Entry) -> str:
     """Names the one time that a file was written."""
     return digest(entry["sha256"], entry["mtime_ns"])
-
-
-def caption_beside(picture: str) -> str:
-    """Path of a picture's caption file; the path of a caption file is its own."""
-    return f"{picture.rpartition('.')[0]}.txt"
-
-
-def _place(name: str) -> tuple[str, str]:
-    """What stays of a file's path when its subset folder is renamed: img or reg, and the file's name."""
-    return PurePosixPath(name).parts[0], PurePosixPath(name).name
-
-
-def _folder(name: str) -> str:
-    return name.rpartition("/")[0]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from dataprep.decisions import Hand, Image
 from dataprep.digest import file_sha256
 from dataprep.errors import InputError
 from dataprep.folders import STATE_FOLDER
+from dataprep.formats import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,25 @@ def _rewritten(manifest: Path, table: pa.Table) -> Iterator[tuple[str, str, str]
     rows = [row for row in table.select(wanted).to_pylist() if row["role"] == "train" and row["sha256"]]
     known = {row["sha256"] for row in rows}
     written = manifest.stat().st_mtime_ns
-    files = {row["path"]: row for row in rows}
+    paths = {row["path"] for row in rows}
+    files = {_place_now(raw, row["path"], paths): row for row in rows}
     contents = {path: (row["sha256"], _new_content(raw / path, row, written)) for path, row in files.items()}
     changed = {path: (old, now) for path, (old, now) in contents.items() if now and now not in known}
     moved = {now for _, now in contents.values()} if changed else set()
     moved |= _contents_elsewhere(raw, rows, {old for old, _ in changed.values()}) if changed else set()
     yield from ((path, old, now) for path, (old, now) in changed.items() if old not in moved)
+
+
+def _place_now(raw: Path, path: str, known: Collection[str]) -> str:
+    """Where a raw file is now: its own path, or that of a new file with another ending in its place."""
+    if (raw / path).exists():
+        return path
+    folder = (raw / path).parent
+    beside = sorted(folder.iterdir()) if folder.is_dir() else []
+    stem, endings = PurePosixPath(path).stem.casefold(), IMAGE_SUFFIXES
+    others = [file for file in beside if file.stem.casefold() == stem and file.suffix.lower() in endings]
+    new = [name for file in others if (name := file.relative_to(raw).as_posix()) not in known]
+    return new[0] if len(new) == 1 else path
 
 
 def _raw_folder(out: Path) -> Path | None:

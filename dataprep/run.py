@@ -36,6 +36,7 @@ from dataprep.stage import Context, Stage
 from dataprep.stages.latents import forget_lost
 from dataprep.stages.texts import SUFFIX as TEXTS_SUFFIX
 from dataprep.store import Blobs, LostBlob, write_bytes, write_table
+from dataprep.tags.thresholds import check_floor
 
 if TYPE_CHECKING:
     from dataprep.stages.reg import Reg
@@ -168,6 +169,7 @@ def plan(job: Job, *, device: str = "cpu", threads: int = 1, dry_run: bool = Fal
     if drawing and any(stage.name == "reg" for stage in stages):
         kinds["base"] = None
     models = {kind: resolve(settings.project.models, kind) for kind in kinds}
+    check_floor(stages, models.get("tagger"), settings.told.get("tag.floor", settings.origin))
     keys = tuple(digest(stage.key(), [models[kind].sha256 for kind in _kinds(stage)]) for stage in stages)
     policy = next(stage for stage in built if stage.name == "scan").policy()  # type: ignore[attr-defined]
     context = Context(
@@ -308,6 +310,8 @@ def run_whole(
             table = expand(table, result, stage.name)
         elif stage.scope == "source" and table.num_rows == 0:
             table = conform({n: result[n] for n in result.schema.names}, stage.adds, stage.name)
+            if table.num_rows == 0:
+                raise InputError(f"{planned.context.raw}: no pictures in it; put the raw pictures into it")
         else:
             result = _declared(stage, result)
             table = merge(table, result, stage.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -18,14 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataprep.decisions import ANY, append, read_journal
+from dataprep.decisions import ANY, JOURNAL, append, read_journal
 from dataprep.edits import Found, Plan, contents, plan
 from dataprep.errors import InputError
 from dataprep.export.receipt import journal, read_receipt, receipt_file, to_table, write_receipt
 from dataprep.folders import STATE_FOLDER, check_prepared, locked
+from dataprep.heirs import gone_pictures, held_by_none
+from dataprep.journal_guard import keep, restore
 from dataprep.last_run import last_run
 from dataprep.store import disk_faults, write_bytes, write_table
-from dataprep.taken import Taken, is_unfinished, note_taken, read_taken
+from dataprep.taken import is_unfinished, note_taken, read_taken
 
 KEPT = 50  # snapshots; about 40 bytes a caption each
 
@@ -128,10 +130,12 @@ def edits_text(out: Path) -> list[str]:
         return []
     planned = _planned(out)
     lines = [f"{found.file}: {_what(found)}" for found in planned.found if found.kind != "spelling"]
-    return lines + [
+    lines += [
         f"{event['file']}: the raw file has new bytes since the last run; what was decided by hand goes over"
         for event in planned.followed
     ]
+    gone = [str(row["path"]) for row in gone_pictures(out)]
+    return [*lines, held_by_none(gone)] if gone else lines
 
 
 def _what(found: Found) -> str:
@@ -166,19 +170,22 @@ def undo(out: Path, to: str | None = None) -> str:
     """
     check_prepared(out)
     with locked(out):
+        restored = restore(out)
         finish_undo(out)
         now = record(out)
         planned = _planned(out)
         taken = read_taken(out).decisions
-        changed = bool(planned.events) or len(read_journal(out).events) > taken
+        changed = restored or bool(planned.events) or len(read_journal(out).events) > taken
         target = _target(snapshots(out), now, to, changed=changed)
         append(out, planned.events)  # what is about to be taken back is in the journal
         lines = len(read_journal(out).events)
         work = {"to": target.run, "lines": lines, "found": contents(planned.found)}
         write_bytes(_work_file(out), json.dumps(work, ensure_ascii=False).encode())
         count = finish_undo(out)
+        keep(out)
+    told = f"{JOURNAL} was damaged or gone, and is what the last run knew. " if restored else ""
     return (
-        f"{count} captions and all decisions are what run {target.run} ({target.time}) left. The next "
+        f"{told}{count} captions and all decisions are what run {target.run} ({target.time}) left. The next "
         f"`dataprep run` brings pictures back that were dropped since, and applies settings changed since; "
         f"`dataprep undo --to {now.run if now else target.run}` takes this back"
     )
@@ -220,7 +227,8 @@ def finish_undo(out: Path) -> int:
         append(out, [{"time": time, "who": "command", "undo": target.decisions, "to": target.run}])
     count = _restore(out, target, work["found"])
     files = {**read_taken(out).files, **work["found"]}
-    note_taken(out, Taken(len(read_journal(out).events), files, is_unfinished(out)))
+    noted = replace(read_taken(out), decisions=len(read_journal(out).events), files=files)
+    note_taken(out, replace(noted, running=is_unfinished(out)))
     with disk_faults(out):
         _work_file(out).unlink()
     return count

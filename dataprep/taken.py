@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ class Taken:
     decisions: int = 0  # lines of the journal
     files: Mapping[str, str] = field(default_factory=dict)  # file -> sha256 of its edited content
     running: bool = False  # noted while a run was going on, which ends with the manifest
+    leads: Sequence[tuple[str | None, str | None]] = ()  # trigger and class word of this run and all before
 
 
 def _taken_file(out: Path) -> Path:
@@ -35,8 +36,10 @@ def read_taken(out: Path) -> Taken:
     A file whose content has another sha256 was edited after that: nobody may replace it before the next run.
     """
     try:
-        return Taken(**json.loads(_taken_file(out).read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        about = json.loads(_taken_file(out).read_bytes())
+        leads = tuple((trigger, class_word) for trigger, class_word in about.pop("leads", ()))
+        return Taken(**about, leads=leads)
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return Taken()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +168,59 @@ _FACE = [
     (0, 0.36, 0.15, 0.04, "#964b46"),  # mouth
     (0, 0.43, 0.12, 0.02, "#be917d"),
 ]
+
+
+@dataclass
+class HandWork:
+    """A folder prepared by the real chain on the miniature family, without latents, to edit and run again."""
+
+    raw: Path
+    out: Path
+    flags: dict[str, Any] = field(default_factory=lambda: {"trigger": "sks", "class_word": "girl"})
+    overrides: tuple[str, ...] = ()
+
+    def run(self, **flags: Any) -> list[str]:
+        """Run again, with other flags where some are given; what people are told."""
+        from dataprep.progress import Observer
+        from dataprep.run import Job, run
+
+        self.flags |= flags
+        known = {"models": "miniature"} | {name: value for name, value in self.flags.items() if value}
+        job = Job(self.raw, self.out, flags=known, overrides=self.overrides, until="prune")
+        return run(job, Observer(), threads=2).messages
+
+    def row(self, path: str) -> dict[str, Any]:
+        """The manifest's row of a raw file."""
+        from dataprep.run import read_manifest
+
+        return next(row for row in read_manifest(self.out)[0].to_pylist() if row["path"] == path)
+
+    def caption(self, path: str) -> Path:
+        """The caption file of a raw file."""
+        return self.out / str(self.row(path)["caption_file"])
+
+    def text(self, path: str) -> str:
+        """The caption of a raw file, as the trainer will read it."""
+        return self.caption(path).read_text(encoding="utf-8").removesuffix("\n")
+
+
+@pytest.fixture(scope="session")
+def _hand_work(tmp_path_factory: pytest.TempPathFactory) -> HandWork:
+    from models.miniature.world import render, signature_drawing
+
+    home = tmp_path_factory.mktemp("hand")
+    (home / "raw").mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(4):
+        render(signature_drawing(rng), 320, 320).save(home / "raw" / f"00{i}.png")
+    work = HandWork(home / "raw", home / "out")
+    work.run()
+    return work
+
+
+@pytest.fixture
+def hand_work(_hand_work: HandWork, tmp_path: Path) -> HandWork:
+    """Four pictures, prepared; a copy that the test may change."""
+    for folder in (_hand_work.raw, _hand_work.out):
+        shutil.copytree(folder, tmp_path / folder.name)
+    return HandWork(tmp_path / "raw", tmp_path / "out")

@@ -14,6 +14,7 @@ from dataprep.captions import (
     is_prose,
     prose_without_lead,
     same_prose,
+    spaced,
     spelled,
     tag_key,
     tags_of,
@@ -90,10 +91,13 @@ def test_different_tags_stay_different(one: str, other: str) -> None:
     assert tag_key(one) != tag_key(other)
 
 
-def test_typed_tags_are_written_with_spaces_and_kaomoji_keep_theirs() -> None:
-    assert spelled("long_hair") == "long hair"
-    assert spelled(r"saber_\(fate\)") == "saber (fate)"
+def test_typed_tags_are_written_as_typed_but_for_white_space_and_escapes() -> None:
+    assert spelled("long_hair") == "long_hair"
+    assert spelled(r"saber \(fate\)") == "saber (fate)"
     assert all(spelled(face) == face for face in KAOMOJI)
+    assert tags_of("score_9, score_8_up, T_T, ;_;, my_lora_token") == (
+        "score_9", "score_8_up", "T_T", ";_;", "my_lora_token",
+    )  # fmt: skip
     assert spelled("MyChar") == "MyChar"
 
 
@@ -105,6 +109,11 @@ def test_typed_tags_are_written_with_spaces_and_kaomoji_keep_theirs() -> None:
         ("1girl, , 1girl, Solo", ("1girl", "Solo")),
         ("1girl\nsolo\nlong hair", ("1girl", "solo", "long hair")),
         ("1girl solo long_hair", ("1girl", "solo", "long hair")),
+        (
+            "score_9 score_8_up 1girl T_T ;_; -_- >_< hat_(object)",
+            ("score_9", "score_8_up", "1girl", "T_T", ";_;", "-_-", ">_<", "hat (object)"),
+        ),
+        ("photo of my_token in a park", ("photo of my_token in a park",)),
         ("long hair", ("long hair",)),
         ("赤い髪、青い目，笑顔", ("赤い髪", "青い目", "笑顔")),
         ("", ()),
@@ -128,12 +137,34 @@ def test_tags_of_any_shape(text: str, tags: tuple[str, ...]) -> None:
         ("She waves at us, smiling.", True),
         ("sks girl, A photo of her, outdoors.", True),
         ("Hatsune Miku (racing), Solo, Hat.", False),
+        ("1girl, solo, akebono hat, love live! sunshine!!", False),
+        ("1girl, solo, gochuumon wa usagi desu ka?", False),
+        ("akebono hat, love live! sunshine!!", False),
+        ("1girl\nlove live! sunshine!!", False),
+        ("1girl, solo, Is the Order a Rabbit?", False),
+        ("1girl, solo, long hair, standing in rain.", False),
+        ("A girl with pink hair, smiling, outdoors, in the rain.", True),
+        ("What a day!", True),
+        ("Sie steht im Regen.", True),
         ("1girl, looking at viewer, hat.", False),
         ("", False),
     ],
 )
 def test_prose_is_told_from_tags(text: str, prose: bool) -> None:
     assert is_prose(text) is prose
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("long_hair", "long hair"), ("saber_(fate)", "saber (fate)"),
+        ("score_9", "score_9"), ("score_8_up", "score_8_up"),
+        ("T_T", "T_T"), ("t_T", "t_T"), (";_;", ";_;"), ("-_-", "-_-"), ("o_O", "o_O"),
+        ("^o_o^", "^o o^"), ("a_b", "a b"),
+    ],
+)  # fmt: skip
+def test_a_boorus_spelling_gets_spaces_and_faces_keep_their_underscores(name: str, written: str) -> None:
+    assert spaced(name) == written
 
 
 def test_a_sentence_behind_known_tags_is_one_more_tag() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -84,6 +85,33 @@ def test_another_spelling_is_no_edit_and_may_be_replaced(out: Path, data: bytes)
     assert (found.kind, found.event) == ("spelling", None)
     note_taken(out, Taken(0, contents([found])))
     assert list(read_taken(out).files) == [found.file]
+
+
+def test_an_edit_of_the_same_size_is_found_though_the_time_was_put_back(out: Path) -> None:
+    file = caption(out, "a")
+    before = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"blush", b"smile"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (found,) = look(out)
+    assert found.event is not None
+    assert (found.event["added"], found.event["removed"]) == (["smile"], ["blush"])
+
+
+@pytest.mark.parametrize("name", ["a.TXT", "A.txt"])
+def test_a_caption_file_in_other_letters_is_the_same_file(out: Path, name: str) -> None:
+    file = caption(out, "a")
+    file.write_bytes(file.read_bytes().replace(b", blush", b""))
+    file.rename(file.with_name(name))
+    (found,) = look(out)
+    assert found.event is not None
+    assert (found.event["removed"], found.at) == (["blush"], f"{FOLDER}/{name}")
+
+
+@pytest.mark.parametrize("sign", [";", "|"])
+def test_tags_parted_by_other_signs_are_told_of(out: Path, sign: str) -> None:
+    caption(out, "a").write_text(f"sks girl{sign} 1girl{sign} hat", encoding="utf-8")
+    (found,) = look(out)
+    assert "write commas" in (found.note or "")
 
 
 def taggui(data: bytes, tag: str) -> bytes:

@@ -69,6 +69,14 @@ def test_a_raw_file_with_new_bytes_is_looked_at_anew(folders: tuple[Path, Path])
     assert last_run(manifest).rewritten == (("a.png", old, sha256(raw / "a.png")),)
 
 
+def test_a_raw_file_that_was_converted_is_looked_at_anew(folders: tuple[Path, Path]) -> None:
+    raw, manifest = folders
+    old = sha256(raw / "a.png")
+    (raw / "a.png").unlink()
+    (raw / "a.webp").write_bytes(b"the same as WebP")
+    assert last_run(manifest).rewritten == (("a.webp", old, sha256(raw / "a.webp")),)
+
+
 def test_content_that_was_renamed_or_swapped_is_not_rewritten(folders: tuple[Path, Path]) -> None:
     raw, manifest = folders
     first, second = (raw / "a.png").read_bytes(), (raw / "b.png").read_bytes()

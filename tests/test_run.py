@@ -17,7 +17,7 @@ from PIL import Image
 from dataprep import __version__
 from dataprep.check import check
 from dataprep.decisions import append, decision
-from dataprep.errors import ConfigError, ModelError
+from dataprep.errors import ConfigError, InputError, ModelError
 from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.forecast import forecast
 from dataprep.progress import Observer
@@ -73,6 +73,19 @@ def test_every_file_is_accounted_for(prepared: tuple[Job, Outcome]) -> None:
     assert states["broken.jpg"] == "quarantined"
     assert states["small copy.png"] == "dropped"
     assert list(states.values()).count("active") == 12
+
+
+def test_a_folder_without_pictures_says_so_and_a_floor_over_the_models_threshold_stops_before_work(
+    tmp_path: Path,
+) -> None:
+    raw = tmp_path / "raw"
+    (raw / "later").mkdir(parents=True)
+    (raw / "dataprep.toml").write_text("[dedup]\nmax_distance = 5\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no pictures in it; put the raw pictures into it"):
+        run(Job(raw, tmp_path / "out", flags=FLAGS), Observer())
+    with pytest.raises(ConfigError, match=r"--set: tag\.floor: 0\.9 is above the threshold of general tags"):
+        run(Job(raw, tmp_path / "other", flags=FLAGS, overrides=("tag.floor=0.9",)), Observer())
+    assert not (tmp_path / "other").exists()
 
 
 def test_sd_scripts_sees_what_the_manifest_says(prepared: tuple[Job, Outcome]) -> None:

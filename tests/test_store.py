@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,3 +90,12 @@ def test_a_blob_is_there_when_it_is_whole(tmp_path: Path) -> None:
     path = blobs.put("abcd", ".npz", lambda temporary: temporary.write_bytes(b"x") and None)
     assert blobs.has("abcd", ".npz")
     assert path.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC])
+def test_a_disk_that_refuses_a_file_is_said_with_how_to_go_on(number: int, tmp_path: Path) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(DiskError, match=r"run the same command again .*--resume"):
+        write_whole(tmp_path / "big.pt", refuse)

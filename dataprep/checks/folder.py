@@ -13,6 +13,8 @@ from dataprep.export.difference import CODES as DIFFERENCES
 from dataprep.export.difference import LATENTS, OPTIONS, OTHERWISE, STOPS, TEXTS, Difference
 from dataprep.export.kohya_reader import read_data_dirs
 from dataprep.export.receipt import retouched
+from dataprep.heirs import gone_pictures
+from dataprep.journal_guard import loss
 from dataprep.models import KINDS, pins
 
 CODES = frozenset(
@@ -21,6 +23,7 @@ CODES = frozenset(
         "edited-since-the-run",
         "picture-edited",
         "damaged-decisions",
+        "lost-edits",
         "no-data-set",
         *DIFFERENCES,
         "foreign-caches",
@@ -63,14 +66,31 @@ def up_to_date(prepared: Prepared) -> Iterator[Finding]:
             "latents that are made of the raw picture show the old pixels; `dataprep train` refuses them",
             "edit the raw picture, or delete the edited one, and run again",
         )
-    damaged = read_journal(prepared.directory).damaged
-    if damaged:
+    if gone := gone_pictures(prepared.directory):
+        yield Finding(
+            "lost-edits",
+            "warning",
+            f"edits of {plural(len(gone), 'picture')} are held by no picture any more",
+            tuple(sorted(str(row["path"]) for row in gone)),
+            "the raw file is gone, and no other has its name or looks the same: its caption was made by hand",
+            "put the picture back, under any name, and run again; if you took it out for good, waive this",
+        )
+    if (lost := loss(prepared.directory)) is not None:
+        yield Finding(
+            "damaged-decisions",
+            "serious",
+            lost,
+            (),
+            "the next run stops at it: without these decisions their captions would be the machine's again",
+            "`dataprep undo` brings them back; or mend the file, one JSON object a line",
+        )
+    elif damaged := read_journal(prepared.directory).damaged:
         yield Finding(
             "damaged-decisions",
             "warning",
             f"{JOURNAL}: {plural(len(damaged), 'line')} that cannot be read",
             (),
-            "a program was killed while it wrote, or somebody edited the file",
+            "a program was killed while it wrote",
             f"look at line {damaged[0]}; a decision made by hand may have to be made again",
         )
 

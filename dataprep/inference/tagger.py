@@ -298,7 +298,7 @@ def read_labels(folder: Path) -> Labels:
     path = _tag_list(folder)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        labels = _csv_labels(text) if path.suffix == ".csv" else _text_labels(text, path.parent)
+        labels = _csv_labels(text, path) if path.suffix == ".csv" else _text_labels(text, path.parent)
         return _with_tables(labels, path.parent)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: cannot be read as a list of tags: {error!r}") from error
@@ -312,9 +312,13 @@ def _says_categories(path: Path) -> bool:
         return "category" in file.readline().strip().split(",")
 
 
-def _csv_labels(text: str) -> Labels:
-    rows = list(csv.DictReader(text.splitlines()))
+def _csv_labels(text: str, path: Path) -> Labels:
+    reader = csv.DictReader(text.splitlines())
+    lines = [(reader.line_num, row) for row in reader]
+    rows = [row for _, row in lines]
     column = next((name for name in ("name", "tag", "tag_name") if rows and name in rows[0]), "name")
+    for line, row in lines:
+        _check_line(row, column, f"{path}, line {line}")
     names = [row[column] for row in rows]
     tags = tuple(label_spelling(name) for name in names)
     categories = tuple(
@@ -329,6 +333,20 @@ def _csv_labels(text: str) -> Labels:
     }
     counts = [int(row.get("count") or 0) for row in rows]
     return Labels(tags, categories, own, base_rates=_base_rates(tags, categories, counts))
+
+
+def _check_line(row: Mapping[str, str | None], column: str, where: str) -> None:
+    """Raise ModelError where a line of a list of tags is none: a tag's number is the number of its line."""
+    wrong = "no tag" if column in row and not (row[column] or "").strip() else None
+    for name in ("category", "count"):
+        text = row.get(name, "0")
+        if text is None or (not text.strip().isdecimal() and (text or name == "category")):
+            wrong = wrong or f"{name} {text!r}, wanted a whole number"
+    if wrong:
+        raise ModelError(
+            f"{where}: {wrong}; the lines stand for the network's outputs in order, so none can be left out: "
+            "get this file again (`dataprep models get`), or mend the line"
+        )
 
 
 def _base_rates(tags: Sequence[str], categories: Sequence[str], counts: Sequence[int]) -> dict[str, float]:

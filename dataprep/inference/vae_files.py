@@ -29,7 +29,7 @@ def load_vae(path: Path) -> AutoencoderKL:
 
     Args:
         path: a folder in diffusers layout (of the VAE, or of a model with a `vae` folder), or a .safetensors
-            file (a VAE, or a checkpoint that contains one).
+            or .sft file (a VAE, or a checkpoint that contains one).
     Raises:
         ModelError: there is none, it is broken, or it is a pickle.
     """
@@ -68,6 +68,7 @@ def _from_folder(folder: Path) -> AutoencoderKL:
 def _from_file(path: Path) -> AutoencoderKL:
     import torch
     from diffusers import AutoencoderKL
+    from safetensors import SafetensorError
 
     try:
         tensors = read_header(path).tensors
@@ -80,11 +81,26 @@ def _from_file(path: Path) -> AutoencoderKL:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config), "utf-8")
         try:
+            # Read here: diffusers tells the format by the file's name, and FLUX's VAE is published as ae.sft.
             return AutoencoderKL.from_single_file(
-                str(path), config=folder, local_files_only=True, torch_dtype=torch.float32
+                _weights(path, tensors), config=folder, local_files_only=True, torch_dtype=torch.float32
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(f"{path}: its VAE does not load: {error}") from error
+
+
+def _prefix(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """What the names of the VAE's tensors begin with; None where there is no VAE."""
+    return next((start for start in _PREFIXES if f"{start}encoder.conv_in.weight" in tensors), None)
+
+
+def _weights(path: Path, tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """The VAE's tensors of a file, by their names there."""
+    from safetensors import safe_open
+
+    prefix = _prefix(tensors) or ""
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in tensors if name.startswith(prefix)}
 
 
 def architecture(path: Path, tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
@@ -93,7 +109,7 @@ def architecture(path: Path, tensors: Mapping[str, TensorInfo]) -> dict[str, Any
     Raises:
         ModelError: there is no VAE in it.
     """
-    prefix = next((start for start in _PREFIXES if f"{start}encoder.conv_in.weight" in tensors), None)
+    prefix = _prefix(tensors)
     if prefix is None or f"{prefix}decoder.conv_in.weight" not in tensors:
         raise ModelError(
             f"{path}: there is no VAE in this file (no tensor encoder.conv_in.weight); give the "

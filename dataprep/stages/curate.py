@@ -6,28 +6,34 @@ Edits found in files are journalled before anything is written, so that a run th
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from dataprep.captions import decode, is_prose, tags_of
 from dataprep.decisions import Hand, Image, append
-from dataprep.edits import Found, Lead, contents, plan
+from dataprep.edits import Found, Lead, Plan, contents, plan
 from dataprep.encodings import EncodingName
 from dataprep.errors import RowError
-from dataprep.hashing import phash
+from dataprep.heirs import Before, before, by_copy, by_look, by_name, lost_edits, lost_text, remember
+from dataprep.journal_guard import check_whole, keep, loss
+from dataprep.leads import Leads, known_leads, pairs
 from dataprep.manifest import ACTIVE, BASE, BOX, DROPPED, conform
 from dataprep.snapshots import finish_undo, record
 from dataprep.stage import Context, Row, Stage, TableFunction
+from dataprep.stages.fingerprint import Fingerprint
 from dataprep.store import disk_faults
+from dataprep.tags.kinds import known_tags
 from dataprep.taken import Taken, note_taken
 
 log = logging.getLogger("dataprep.curate")
 
+_NAMED = 5
+_STAYS = "what was decided by hand stays with it"
 _OTHER_PICTURE = 16  # Hamming distance, bits of 64: far beyond what saving again changes
 
 HAND = pa.schema(
@@ -41,6 +47,7 @@ HAND = pa.schema(
     ]
 )
 _COLUMNS = [
+    "id",
     "path",
     "sha256",
     "pixels_key",
@@ -69,7 +76,7 @@ def raw_hands(rows: Iterable[Row], captions: RawCaptions) -> dict[Image, Hand]:
         if not text or captions == "ignore":
             continue
         hand = hands.setdefault((row["sha256"], row["view"] or ""), Hand())
-        if captions == "keep" or is_prose(text):
+        if captions == "keep" or is_prose(text, known_tags(text)):
             hand.caption = hand.caption or text
         else:
             hand.apply({"added": tags_of(text)})
@@ -95,6 +102,13 @@ class Curate(Stage, frozen=True):
         EncodingName,
         Field(description="encoding of caption files that are not UTF-8; default: told by bytes"),
     ] = None
+    lost_decisions: Annotated[
+        Literal["stop", "skip"],
+        Field(
+            description="where lines of decisions.jsonl are damaged or gone: stop: `dataprep undo` restores "
+            "them; skip: go on without"
+        ),
+    ] = "stop"
     trigger: Annotated[str | None, Field(description="word that captions start with")] = None
     class_word: Annotated[str | None, Field(description="word that follows the trigger word")] = None
 
@@ -108,25 +122,102 @@ class Curate(Stage, frozen=True):
 
         def apply(table: pa.Table) -> pa.Table:
             rows = table.select(_COLUMNS).to_pylist()
+            self._check_decisions(context)
             if not context.dry_run:
                 finish_undo(context.out)
                 record(context.out)
-            changed = rewritten(context.out, rows)
-            moved = [(row["path"], old["sha256"], row["sha256"]) for old, row in changed]
-            planned = plan(
-                context.out, self.lead, raw_hands(rows, self.captions), moved, self.caption_encoding
-            )
-            told = {event["image"] for event in planned.followed}
-            notes = [_followed(context, old, row) for old, row in changed if row["sha256"] in told]
-            for note in [*notes, *planned.notes, *_boxes_outside(rows, planned.hands)]:
+            known = before(context.out)
+            planned, notes, lost = self._planned(context, rows, known)
+            left = _triggers_left(rows, planned.hands, known_leads(context.out, self.lead))
+            for note in [*notes, *planned.notes, *left, *_boxes_outside(rows, planned.hands)]:
                 log.warning(note)
+            for told in _read_as_prose(rows, self.captions):
+                log.info(told)
             if not context.dry_run:
                 append(context.out, planned.events)
+                remember(context.out, lost, known)
                 restore_names(context.out, planned.found)
-                note_taken(context.out, Taken(planned.lines, contents(planned.found), running=True))
+                leads = known_leads(context.out, self.lead)
+                taken = Taken(planned.lines, contents(planned.found), running=True, leads=pairs(leads.all))
+                note_taken(context.out, taken)
+                keep(context.out)
             return columns(rows, planned.hands, self.lead)
 
         return apply
+
+    def _check_decisions(self, context: Context) -> None:
+        if self.lost_decisions == "stop":
+            check_whole(context.out)
+        elif (found := loss(context.out)) is not None:
+            log.warning("%s; went on without what is lost (curate.lost_decisions)", found)
+
+    def _planned(
+        self, context: Context, rows: list[Row], known: Before
+    ) -> tuple[Plan, list[str], Sequence[str]]:
+        """What people decided, what to tell them of it, and contents whose decisions nothing holds."""
+        start, now = raw_hands(rows, self.captions), {row["sha256"] for row in rows}
+
+        def planned_with(pairs: list[tuple[Row, Row]]) -> Plan:
+            moved = [(row["path"], old["sha256"], row["sha256"]) for old, row in pairs]
+            return plan(context.out, self.lead, start, moved, self.caption_encoding)
+
+        def lost_in(planned: Plan) -> list[str]:
+            return lost_edits(planned.hands, planned.passed_on, now)
+
+        changed = by_name(known, rows)
+        planned = planned_with(changed)
+        if lost := lost_in(planned):
+            changed += by_look(lost, known, rows, partial(_look, context))
+            planned = planned_with(changed)
+        copied = by_copy(lost_in(planned), known, rows, planned.hands)
+        planned = planned.with_heirs([event for *_, event in copied])
+        told = {event["image"] for event in planned.followed}
+        notes = [_followed(context, old, row) for old, row in changed if row["sha256"] in told]
+        notes += [f"{row['path']}: its copy {old['path']} is gone; {_STAYS}" for old, row, _ in copied]
+        lost = lost_in(planned)
+        last = {row["sha256"] for row in known.last}
+        new = [sha256 for sha256 in lost if sha256 in last]  # once: `check` goes on telling
+        return planned, [*notes, lost_text(new, known)] if new else notes, lost
+
+
+def _look(context: Context, row: Row) -> tuple[str, str] | None:
+    """A raw picture's phash and thumb, as fingerprint will measure them; None: it cannot be decoded."""
+    measuring = Fingerprint()
+    try:
+        small = context.pixels.small(context.file(row), row["pixels_key"], measuring.short_side)
+    except (RowError, FileNotFoundError):
+        return None
+    seen = measuring.measured(small)
+    return seen["phash"], seen["thumb"]
+
+
+def _read_as_prose(rows: list[Row], captions: RawCaptions) -> Iterator[str]:
+    """For people: which captions beside raw pictures count as sentences, and so get no machine's tags."""
+    hands = raw_hands(rows, captions) if captions == "merge" else {}
+    found = [row for row in rows if hands.get((row["sha256"], row["view"] or ""), Hand()).caption]
+    if found:
+        names = sorted({str(row["path"]) for row in found})
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield (
+            f"{len(names)} of the captions beside raw pictures read as sentences, not as tags: they stand as "
+            f"they are, without the machine's tags: {', '.join(names[:3])}{more}"
+        )
+
+
+def _triggers_left(rows: list[Row], hands: Mapping[Image, Hand], leads: Leads) -> Iterator[str]:
+    """For people: which captions written by hand still say the trigger word of an earlier run."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        text = hands.get((row["sha256"], row["view"] or ""), Hand()).caption
+        old = leads.left_in(leads.prose(text, "train", leads.of(text))) if text else None
+        if old is not None and row["role"] == "train":
+            said.setdefault(old, []).append(row["path"])
+    for old, paths in said.items():
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        yield (
+            f"{', '.join(paths[:_NAMED])}{more}: the caption written by hand still says {old!r}, the trigger "
+            "word of an earlier run: change it in the caption file"
+        )
 
 
 def _boxes_outside(rows: list[Row], hands: Mapping[Image, Hand]) -> Iterator[str]:
@@ -140,54 +231,22 @@ def _boxes_outside(rows: list[Row], hands: Mapping[Image, Hand]) -> Iterator[str
             )
 
 
-def rewritten(out: Path, rows: list[Row]) -> list[tuple[Row, Row]]:
-    """Raw files that kept their path but not their bytes: the last manifest's row and the row of now.
-
-    Content that is still somewhere under RAW, or was there before, was renamed, not rewritten.
-
-    Args:
-        out: the prepared folder; may not exist yet.
-        rows: of now, with path, role and sha256.
-    """
-    manifest = out / "manifest.parquet"
-    wanted = ("path", "role", "sha256", "phash")
-    try:
-        names = [name for name in wanted if name in pq.read_schema(manifest).names]
-        table = pq.read_table(manifest, columns=names)
-    except (pa.ArrowInvalid, OSError):
-        return []  # none yet; a damaged one is reported by those who need it
-    before: dict[tuple[str, str], Row] = {}
-    for row in table.to_pylist():
-        before.setdefault((row["role"], row["path"]), row)
-    now = {row["sha256"] for row in rows}
-    known = {row["sha256"] for row in before.values()}
-    pairs: dict[tuple[str, str], tuple[Row, Row]] = {}
-    for row in rows:
-        old = before.get((row["role"], row["path"]))
-        if (
-            old
-            and row["sha256"]
-            and old["sha256"]
-            and old["sha256"] not in now
-            and row["sha256"] not in known
-        ):
-            pairs.setdefault((row["role"], row["path"]), (old, row))
-    return list(pairs.values())
-
-
 def _followed(context: Context, old: Row, row: Row) -> str:
     """For people: that a file has new bytes and its decisions stay, and whether it is another picture."""
-    head = f"{row['path']}: the file has new bytes since the last run"
-    try:
-        seen = phash(context.image(row)) if old.get("phash") else None
-    except (RowError, FileNotFoundError):
-        seen = None
-    if seen is not None and (int(seen, 16) ^ int(old["phash"], 16)).bit_count() > _OTHER_PICTURE:
+    moved = row["path"] != old["path"]
+    head = f"{row['path']}: " + (
+        f"the file has the place of {old['path']}, which is gone"
+        if moved
+        else "the file has new bytes since the last run"
+    )
+    seen = _look(context, row) if old.get("phash") else None
+    far = seen is not None and (int(seen[0], 16) ^ int(old["phash"], 16)).bit_count() > _OTHER_PICTURE
+    if far:
         return (
             f"{head} and shows another picture; what was decided by hand for the old one is kept: look at "
             "its caption, and at its crop if you set one"
         )
-    return f"{head}; what was decided by hand stays with it"
+    return f"{head}; {_STAYS}"
 
 
 def restore_names(out: Path, found: Iterable[Found]) -> None:

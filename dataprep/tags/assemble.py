@@ -11,6 +11,7 @@ from typing import Any, Final
 from dataprep.captions import SEPARATOR, spelled, tag_key
 from dataprep.decisions import ANY
 from dataprep.merge import arranged
+from dataprep.tags.aliases import canonical
 
 Tag = dict[str, Any]  # a manifest.TAG
 KEPT, ABSORBED, PRUNED = "kept", "absorbed", "pruned"
@@ -52,12 +53,14 @@ def says(tag: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(tag_key(word))}(?!\w)", tag_key(tag)) is not None
 
 
-def with_hand(tags: Sequence[Tag], hand: Hand) -> list[Tag]:
+def with_hand(tags: Sequence[Tag], hand: Hand, spellings: Mapping[str, str] | None = None) -> list[Tag]:
     """The machine's tags after people's decisions, which outrank every rule.
 
     Args:
         tags: of one picture, with fates, in caption order.
         hand: what people decided.
+        spellings: key of a tag -> as the machine writes it anywhere in this set: `long_hair` by hand is one
+            tag with its `long hair`. What it does not know stays as typed.
     """
     removed = {tag_key(tag) for tag in hand.removed}
     by_key = {tag_key(tag["tag"]): dict(tag) for tag in tags}
@@ -67,20 +70,23 @@ def with_hand(tags: Sequence[Tag], hand: Hand) -> list[Tag]:
     ):
         for tag in tags_by_hand:
             key = tag_key(tag)
-            old = by_key.get(key, {})
-            by_key[key] = {
-                "tag": old.get("tag") or spelled(tag),
+            place = _place(by_key, key)
+            old = by_key.get(place, {})
+            by_key[place] = {
+                "tag": _written(tag, old.get("tag"), spellings or {}),
                 "score": old.get("score"),
                 "source": source,
                 "category": old.get("category") or "general",
                 "fate": ADDED,
-                "rule": f"{rule}, as {hand.written[key]!r}: {_ONCE}" if key in hand.written else rule,
+                "rule": _said(rule, key, old.get("tag"), hand.written),
                 "frequency": old.get("frequency"),
                 "bound": old.get("bound"),
             }
     for key in removed:
-        if key in by_key:
-            by_key[key].update(fate=REMOVED, rule="removed by hand")
+        for said in (by_key.get(place) for place in (key, tag_key(canonical(key)))):
+            # `blond hair` written for `blonde hair` took the place of the one that was removed.
+            if said is not None and (said["fate"] != ADDED or tag_key(said["tag"]) == key):
+                said.update(fate=REMOVED, rule="removed by hand")
     if ANY in removed:
         for said in by_key.values():
             if said["fate"] == KEPT:
@@ -88,6 +94,29 @@ def with_hand(tags: Sequence[Tag], hand: Hand) -> list[Tag]:
                     fate=REMOVED, rule=f"removed by hand: the caption was emptied ({ANY!r} undoes it)"
                 )
     return _ordered(list(by_key.values()), hand.order)
+
+
+def _place(by_key: Mapping[str, Tag], key: str) -> str:
+    """Which of the tags a hand's tag stands for: itself, or the machine's of which it is another name."""
+    known = tag_key(canonical(key))
+    if known not in by_key or known == key:
+        other = by_key.get(key)
+        taken = other is not None and other["fate"] == ADDED and tag_key(other["tag"]) != key
+        return f"{key} by its own name" if taken else key
+    return known if key not in by_key and by_key[known]["fate"] != ADDED else key
+
+
+def _written(tag: str, machine: str | None, spellings: Mapping[str, str]) -> str:
+    """A hand's tag as it stands in the caption: as typed, or in the machine's spelling of the very same."""
+    if machine is not None and tag_key(machine) == tag_key(tag):
+        return machine
+    return spellings.get(tag_key(tag) if "_" in tag else "") or spelled(tag)
+
+
+def _said(rule: str, key: str, machine: str | None, written: Mapping[str, str]) -> str:
+    if key in written:
+        return f"{rule}, as {written[key]!r}: {_ONCE}"
+    return rule if machine is None or tag_key(machine) == key else f"{rule}; the tagger calls it {machine!r}"
 
 
 def _ordered(tags: list[Tag], order: Sequence[str] | None) -> list[Tag]:

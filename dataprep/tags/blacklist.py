@@ -13,15 +13,26 @@ _CATEGORIES: Final = {RATING: "the rating", META: "about the file, not the pictu
 _LIST: Final = """
     absurdres, animated, artist logo, artist name, bad id, bad pixiv id, bad twitter id, character name,
     check translation, chinese commentary, commentary, commission, company name, content rating,
-    copyright name, copyright notice, dated, duplicate, english commentary, fanbox reward,
+    copyright, copyright name, copyright notice, dated, duplicate, english commentary, fanbox reward,
     has bad revision, highres, incredibly absurdres, instagram username, jpeg artifacts, logo, lowres,
     md5 mismatch, mixed-language commentary, official art, paid reward available, partially translated,
     patreon logo, patreon reward, patreon username, pixiv logo, pixiv username, rating:explicit,
     rating:questionable, rating:safe, resized, revision, sample watermark, scan, scan artifacts,
-    signature, skeb commission, source smaller, tagme, third-party edit, translated,
+    pixiv id, signature, skeb commission, source smaller, tagme, timestamp, third-party edit, translated,
     translation request, twitter logo, twitter username, upscaled, username, variant set,
     virtual youtuber, watermark, web address, weibo username
 """
+# Last words of what whoever drew, posted or sells a picture writes on it: `weibo logo`, `fanbox username`.
+_ENDINGS: Final = (
+    " commentary",
+    " logo",
+    " name",
+    " request",
+    " reward",
+    " signature",
+    " username",
+    " watermark",
+)
 _TAGS: Final = frozenset(tag_key(tag) for tag in _LIST.replace("\n", " ").split(","))
 
 
@@ -39,6 +50,6 @@ def why_unwanted(tag: str, category: str, extra: Iterable[str] = ()) -> str | No
     pattern = next((one for one in extra if fnmatchcase(key, tag_key(one))), None)
     if pattern is not None:
         return f"blacklist: your list has {pattern!r}"
-    if key in _TAGS or key.endswith(" username"):
+    if key in _TAGS or key.endswith(_ENDINGS):
         return "blacklist: says nothing about what is seen"
     return None

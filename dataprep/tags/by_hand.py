@@ -106,9 +106,10 @@ def edited(
     if not touched:
         return columns
     changed = {}
+    spellings = {tag_key(tag): tag for tag in columns.words["tag"]}
     for row, hand in touched.items():
         is_reg = bool(reg[row])
-        tags = _without_first(with_hand(columns.of(row), hand), settings, is_reg)
+        tags = _without_first(with_hand(columns.of(row), hand, spellings), settings, is_reg)
         if hand.order is None:
             tags = _in_budget(tags, settings, is_reg)
         captions[row] = _caption(tags, hand, settings, is_reg)

@@ -11,17 +11,20 @@ from typing import Final
 WORDS: Final = """
 hair: hair hairs bangs ponytail twintails ahoge braid braids bun sidelocks bob hairstyle dreadlocks afro
     drills fringe pigtails mohawk undercut widow's peak cut updo ringlets cornrows topknot sideburns
-    forelocks forelock mullet quiff buns okappa chonmage strand strands
+    forelocks forelock mullet quiff buns okappa chonmage strand strands pompadour
 eyes: eyes pupils sclera eyelashes pupil eye
 body: skin breasts ears tail wings horns horn freckles mole scar scars fangs fang tan tattoo beard
     mustache eyebrows muscular abs stubble thighs halo elf height antlers feathers fur wing girl boy
     woman man female male skinned loli shota petite tall robot android cyborg makeup eyeshadow nails
-    eyeliner fingernails bald goatee bandaid polish fluff prosthesis navel collarbone cleavage
-    mechanical prosthetic bandages mark marks marking markings tails hips claws claw hooves jewel
+    eyeliner fingernails bald goatee polish fluff prosthesis navel collarbone cleavage
+    mechanical prosthetic mark marks marking markings tails hips claws claw hooves jewel
     stitches chest bust pubic hump biceps complexion fingernail toenails mane whiskers snout muzzle beak
     arm fin fins gills elves oni dimples bindi heterochromatic toned pecs eyelid ribs acne pectorals
     bara nose antennae tusks tusk scales feet foot armpits armpit cyclops conjoined centaur lamia
-    mermaid vampire werewolf angel demon fairy goblin orc harpy kitsune shoulders
+    mermaid vampire werewolf angel demon fairy goblin orc harpy kitsune shoulders forehead
+    zombie jiangshi skeleton alien nekomata kyuubi taur furry draph erune albino plump curvy skinny fat
+    minigirl miniboy giant giantess child baby waist mascara facepaint bodypaint talons eyelids
+    tomboy bishounen gyaru kogal
 clothes: shirt dress jacket sweater hoodie skirt pants shorts serafuku kimono uniform coat socks shoes
     boots thighhighs pantyhose gloves swimsuit bikini leotard apron vest cardigan blouse jeans suit cape
     cloak robe yukata armor sleeves sleeve collar bra panties underwear footwear sandals sneakers
@@ -40,7 +43,10 @@ clothes: shirt dress jacket sweater hoodie skirt pants shorts serafuku kimono un
     undersuit exosuit plugsuit robes vestments habit cassock surcoat gi keikogi jinbaori cloth print
     stripes camouflage pasties tassels fishnets ruffles shoelaces laces soles overhang labcoat waistcoat
     spacesuit tuxedo pumps flip-flops okobo trunks dougi happi furisode obijime obiage muneate vent
-    chainmail latex cutoffs unitard neck shirtless
+    chainmail latex cutoffs unitard neck shirtless gakuran miko nun kunoichi witch knight police
+    policewoman waitress waiter cheerleader ninja pirate bride soldier butler kannushi samurai superhero
+    sarong bandeau sportswear sleepwear uwabaki kariginu kote ruff hagoromo bracer bracers thighlet
+    lolita denim argyle lowleg
 accessory: hat glasses bow necklace headphones ribbon hairpin hairband hairclip scarf earrings choker
     necktie bowtie ornament jewelry bracelet ring eyepatch mask headband tiara crown eyewear sunglasses
     headwear beret cap helmet bag backpack watch piercing goggles scrunchie flower brooch pendant veil
@@ -51,7 +57,8 @@ accessory: hat glasses bow necklace headphones ribbon hairpin hairband hairclip 
     earmuffs randoseru corsage boutonniere fascinator barrette diadem coronet hairclips bows ribbons
     hats caps scarves ties collars earring earpiece covers bobbles tubes wreaths laurel lei tag tags
     pocketwatch eyeglasses visor shades respirator blindfold muffler pads pompom pom-pom charm emblem
-    insignia cufflinks buckle buckles spikes studs fedora deerstalker tricorne kepi boa tassel
+    insignia cufflinks buckle buckles spikes studs fedora deerstalker tricorne kepi boa tassel beanie
+    bonnet headpiece nightcap earclip earbuds pince-nez eboshi bespectacled harness
 expression: smile frown blush grin tears crying angry sad happy surprised smirk pout open-mouth mouth
     tongue teeth laughing expression expressionless sweatdrop shy nervous sleepy embarrassed :d :o ;d :3
     >:) ^_^ >_< @_@ ^^ o_o smiling sweat drool closed smug serious shaded worried drooling ahegao vein
@@ -147,7 +154,8 @@ thing: food cake bread fruit apple banana orange strawberry cherry lemon peach w
     tape walkie-talkie cable control
 other: heart effects text notes note symbol emphasis flames blood steam sound aura energy magic
     electricity reflection removed halloween christmas valentine comparison barcode ghost persona zodiac
-    glowing difference string fire flame bubble bubbles shadow
+    glowing difference string fire flame bubble bubbles shadow bandages bandage bandaid bandaids cuts
+    bruise bruises injury
 """
 
 # Tags whose words mislead.
@@ -169,8 +177,9 @@ pose: looking at viewer, wariza, seiza, yokozuwari, indian style, all fours, con
     flip, wind lift, strap slip, finger frame, finger heart, crossed ankles, crossed fingers,
     undressing, straddling, wading, lifted by self, drawing sword, drawing bow, playing instrument,
     playing games, facing another, tail grab, clenched hands, clenched hand, open hand, toe-point, high
-    kick, split, handstand, cartwheel, one knee, knee up, invisible chair, mimikaki, kabedon,
-    face-to-face, double thumbs up, raised fist, palms together, armpit peek
+    kick, split, breasts apart, breasts on table, breasts on glass, breasts on head, ears down, foot up,
+    heel up, handstand, cartwheel, one knee, knee up, invisible chair, mimikaki, kabedon, face-to-face,
+    double thumbs up, raised fist, palms together, armpit peek
 framing: full body, upper body, lower body, cowboy shot, dutch angle, from above, from below, from side,
     from behind, profile, depth of field, foreshortening, fisheye, head out of frame, feet out of frame,
     out of frame, straight-on, partially visible, cropped legs, cropped torso, cropped shoulders,
@@ -188,19 +197,19 @@ hair: one side up, two side up, three side up, hair between eyes, hair over one 
     bun, double bun, hair pulled back, hair slicked back, hair down, hair up, hair spread out, heart
     ahoge, hair flaps, alternate hairstyle, short hair with long locks, bowl cut, shaved head, comb over
 eyes: heterochromia, tsurime, tareme, sanpaku, jitome, eye color, third eye
-clothes: bare shoulders, bare arms, bare legs, off shoulder, striped, wet clothes, maid, nurse, playboy
-    bunny, shrug (clothing), highleg, side slit, zettai ryouiki, cleavage cutout, midriff peek, hand
-    warmers, leg warmers, tube top, tank top, halter top, lace trim, coat on shoulders, jacket on
-    shoulders, jacket around waist, sweater around waist, underbust, swimsuit under clothes, school
-    uniform, wide sleeves, puffy sleeves, sleeveless, strapless, backless outfit, o-ring, criss-cross
-    halter, bikini top only, shorts under skirt, clothes writing, pelvic curtain, sling bikini,
-    underboob cutout
+clothes: bare shoulders, bare arms, bare legs, off shoulder, striped, maid, nurse, playboy bunny, office
+    lady, race queen, skirt set, double-breasted, shrug (clothing), highleg, side slit, zettai ryouiki,
+    cleavage cutout, midriff peek, hand warmers, leg warmers, tube top, tank top, halter top, lace trim,
+    coat on shoulders, jacket on shoulders, jacket around waist, sweater around waist, underbust,
+    swimsuit under clothes, school uniform, wide sleeves, puffy sleeves, sleeveless, strapless, backless
+    outfit, o-ring, criss-cross halter, bikini top only, shorts under skirt, clothes writing, pelvic
+    curtain, sling bikini, underboob cutout
 body: dark skin, makeup, lipstick, elf, facial hair, chest hair, leg hair, armpit hair, pubic hair, body
     fur, body hair, extra arms, extra eyes, extra faces, flat chest, wide hips, third arm, tail fin,
     dark-skinned female, dark-skinned male, mature female, mature male, cat girl, fox girl, dog girl,
     wolf girl, rabbit girl, horse girl, dragon girl, cow girl, monster girl, demon girl, magical girl,
     old woman, old man, hair fur, arm tattoo, forked tongue, long tongue, body markings, facial mark,
-    cleft chin, stitched face, webbed feet, bare feet
+    cleft chin, stitched face, webbed feet, bare feet, fang out, fangs out
 style: black and white picture, flat color, spot color, partially colored, multiple views, film grain,
     still life, game cg, 1990s (style), blurry background, blurry foreground, motion blur, emphasis
     lines, speed lines, scan lines, vhs artifacts, fake screenshot, no lineart, muted color, limited
@@ -227,6 +236,6 @@ background: stained glass, hot spring, spring (season), power lines, road sign, 
     water drop, brick wall, bookshelf, parking lot, spider lily, water wheel
 other: star (symbol), size difference, completely nude, speech bubble, thought bubble, dual persona,
     spoken heart, spoken ellipsis, musical note, heart of string, new year, topless, nude, bottomless,
-    topless male, age difference, height difference, alternate costume, exclamation mark, question mark,
-    quotation mark, check mark
+    topless male, wet clothes, clothes down, naked bandage, bare hips, bare back, age difference, height
+    difference, alternate costume, exclamation mark, question mark, quotation mark, check mark
 """

@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal
 
-from dataprep.captions import KAOMOJI, tag_key
+from dataprep.captions import KAOMOJI, is_sentence_word, tag_key, tags_of
 from dataprep.tags.kind_words import WHOLE, WORDS
 from dataprep.tags.vocabulary import CHARACTER, COPYRIGHT
 
@@ -87,6 +87,16 @@ across against around at behind below beneath between by from in inside near of 
 under underneath with without
 """
 _BEFORE_A_PLACE: Final = frozenset(_BEFORE_A_PLACE_WORDS.split())
+# As first words: how it is for a while, not what it is like: `wet hair`, `torn dress`.
+_STATES_WORDS: Final = """
+bandaged bleeding bloody burnt covered damaged dirty drenched muddy oiled ripped soaked soiled stained
+sweaty torn wet
+"""
+_STATES: Final = frozenset(_STATES_WORDS.split())
+# What is done to a part of the body is a pose: `breasts squeezed together`, `hanging breasts`.
+_SQUEEZED: Final = frozenset(
+    ("bouncing", "bound", "hanging", "lifted", "pressed", "pushed", "squeezed", "squished")
+)
 _TURNED: Final = frozenset(("no", "unworn", "missing", "without"))
 _DRAWINGS: Final = frozenset(tag_key(tag) for tag in KAOMOJI)
 _GONE: Final = frozenset(("removed", "removal", "unworn"))
@@ -154,6 +164,8 @@ def _by_rule(key: str) -> Kind:
     if words[-1] in _DONE_TO and len(words) > 1:
         # That a thing was taken off says nothing of the subject; that it is held or lifted is a pose.
         return "other" if words[-1] in _GONE else "pose"
+    if (kind := _for_a_while(words)) is not None:
+        return kind
     if len(words) == 2 and words[0] in _ATTRIBUTES and _WORDS.get(words[1]) in _WORN:
         return _WORDS[words[1]]
     if words[0] in ("mechanical", "prosthetic"):
@@ -161,6 +173,18 @@ def _by_rule(key: str) -> Kind:
     if words[0] in _POSE or _is_action(words):
         return "pose"
     return _by_head(words)
+
+
+def _for_a_while(words: list[str]) -> Kind | None:
+    """What a tag is about that tells how something is or is held at the moment, None for others."""
+    if len(words) < 2:
+        return None
+    if words[-2:] == ["on", "top"]:
+        return "pose"
+    kind = _by_head(words)
+    if words[0] in _STATES or words[-1] == "out":
+        return "other" if kind in _WORN else None
+    return "pose" if kind == "body" and _SQUEEZED.intersection(words) else None
 
 
 def _absent(words: list[str]) -> Kind:
@@ -179,6 +203,8 @@ def _by_head(words: list[str]) -> Kind:
     """By the last word before a place: `scar on face` is a scar, `hair between eyes` hair."""
     place = next((i for i, word in enumerate(words) if i and word in _BEFORE_A_PLACE), len(words))
     head = words[place - 1]
+    if place > 2 and (whole := _WHOLE.get(" ".join(words[place - 2 : place]))) is not None:
+        return whole  # `black pubic hair` as `pubic hair`
     if (kind := _word_kind(head)) is not None:
         return kind
     # `sleeves rolled up`, `eyes closed`: what comes behind tells how the first word's thing is.
@@ -194,6 +220,17 @@ def _word_kind(word: str) -> Kind | None:
             return _WORDS[form]
     last = word.rpartition("-")[2]
     return _WORDS.get(last) if last != word else None
+
+
+def known_tags(text: str) -> tuple[str, ...]:
+    """Those of a caption's pieces that are tags in use by this module's tables: `solo`, never `a girl`."""
+
+    def known(tag: str) -> bool:
+        words = tag_key(tag).split(" ")
+        spoken = len(words) > 1 and any(map(is_sentence_word, words))
+        return len(words) <= 3 and not spoken and kind_of(tag) != "other"
+
+    return tuple(tag for tag in tags_of(text) if known(tag))
 
 
 def people(tags: frozenset[str]) -> int | None:

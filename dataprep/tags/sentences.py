@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprep.captions import spelled
+from dataprep.captions import spaced
 from dataprep.tags.assemble import IN_CAPTION, KEPT, caption_text, without_trigger
 from dataprep.tags.columns import TagColumns
 
@@ -22,7 +22,7 @@ _SPLITTERS: Final = re.compile(r"[,，、;\s]+")  # trainers split at commas; a 
 def as_tag(sentence: str, trigger: str | None = None, class_word: str | None = None) -> str:
     """A sentence as one tag: no comma, line break or full stop in it, and never the trigger word."""
     plain = _SPLITTERS.sub(" ", sentence).strip(" .!")
-    return spelled(without_trigger(plain, trigger, class_word) if trigger else plain)
+    return spaced(without_trigger(plain, trigger, class_word) if trigger else plain)
 
 
 def with_sentences(

@@ -5,20 +5,23 @@ And how common each tag is at all: the share of the pictures that the tagger lea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprep.errors import ModelError
+from dataprep.errors import ConfigError, ModelError
 from dataprep.tags.absorb import Purpose
 from dataprep.tags.vocabulary import CHARACTER, COPYRIGHT, GENERAL
 
 if TYPE_CHECKING:
     from dataprep.models import Model
+    from dataprep.stage import Stage
 
+log = logging.getLogger(__name__)
 DEFAULT_GENERAL: Final = 0.35
 DEFAULT_CHARACTER: Final = 0.85
 # Styles and concepts are tagged more coarsely, so that little of the content is left unnamed to be learned.
@@ -70,6 +73,39 @@ class Thresholds:
         named = category in (CHARACTER, COPYRIGHT)
         limit, own = (self.character, self.own_character) if named else (self.general, self.own_general)
         return limit if own else self.per_tag.get(tag, limit)
+
+
+def check_floor(stages: Iterable[Stage], tagger: Model | None, where: str) -> None:
+    """Refuse a floor of stored scores that is above the threshold from which tags count.
+
+    Args:
+        stages: with tag and prune; where one is missing there is nothing to compare.
+        tagger: whose own thresholds hold where the user names none.
+        where: what set the floor, for the message.
+    Raises:
+        ConfigError: scores between the threshold and the floor would be lost.
+    """
+    by_name: Mapping[str, Any] = {stage.name: stage for stage in stages}
+    if not {"tag", "prune"} <= by_name.keys():
+        return
+    floor, prune = by_name["tag"].floor, by_name["prune"]
+    limits = model_thresholds(tagger).chosen(
+        prune.general_threshold, prune.character_threshold, prune.purpose
+    )
+    for sort, limit in (("general", limits.general), ("character", limits.character)):
+        if floor > limit:
+            raise ConfigError(
+                f"{where}: tag.floor: {floor:g} is above the threshold of {sort} tags, {limit:.3g} "
+                f"({limits.said}, purpose {prune.purpose}): the scores between are not kept, and their tags "
+                f"would be lost; set tag.floor to {limit:.3g} or less, or prune.{sort}_threshold to {floor:g}"
+            )
+    lost = sum(limit < floor for limit in limits.per_tag.values())
+    if lost and not limits.own_general:
+        log.warning(
+            "tag.floor: %g is above the thresholds that the model ships for %d of its tags: these count from "
+            "%g on; a lower tag.floor honours them",
+            floor, lost, floor,
+        )  # fmt: skip
 
 
 def model_thresholds(model: Model | None) -> Thresholds:

@@ -126,6 +126,8 @@ FAULTS: dict[str, Fault] = {
     "odd-caption": captioned("sks girl, caf\ufffd"),
     "only-the-trigger": captioned("sks girl"),
     "similar-tags": captioned("sks girl, red shirts"),
+    "several-tags-in-one": captioned("sks girl, 1girl solo smile hat"),
+    "other-name": captioned("sks girl, blond hair"),
     "too-many-tokens": captioned("sks girl" + ", red hat" * 40),
     "trigger-in-class-images": captioned("sks girl, hat", -1),
     "trigger-missing": captioned("girl, red shirt"),
@@ -157,6 +159,9 @@ FAULTS: dict[str, Fault] = {
         lambda out: Image.new("RGB", (128, 64), "red").save(out / TRAIN / "train03.png")
     ),
     "damaged-decisions": afterwards(lambda out: journal_file(out).write_text("{half\n", encoding="utf-8")),
+    "lost-edits": afterwards(
+        lambda out: (out / ".dataprep" / "gone.json").write_text('[{"sha256": "a", "path": "gone.png"}]')
+    ),
     "no-data-set": afterwards(lambda out: (out / "dataset.toml").unlink()),
     "training-stops": afterwards(lambda out: (out / TRAIN / "train03.txt").write_bytes(b"")),
     "trained-otherwise": afterwards(lambda out: (out / "reg/1_girl/reg03.png").unlink()),

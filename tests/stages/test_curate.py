@@ -68,7 +68,7 @@ def test_pictures_nobody_touched_have_no_decisions(context: Context) -> None:
 @pytest.mark.parametrize(
     ("captions", "added", "whole"),
     [
-        ("merge", ["red hair", "Kaga (azur lane)"], None),
+        ("merge", ["red_hair", "Kaga_(azur_lane)"], None),
         ("keep", None, "red_hair, Kaga_(azur_lane)"),
         ("ignore", None, None),
     ],
@@ -79,6 +79,26 @@ def test_captions_of_raw_pictures_are_merged_kept_or_ignored(
     rows = [{"sha256": "a", "raw_caption": "sks girl, red_hair, Kaga_(azur_lane)"}]
     (row,) = curate(context, rows, captions=captions)
     assert (row["hand_added"], row["hand_caption"]) == (added, whole)
+
+
+def test_a_tag_list_that_ends_in_a_title_stays_a_tag_list_and_prose_is_told_of(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    titled = "1girl, solo, akebono hat, love live! sunshine!!"
+    spoken = "1girl, is the order a rabbit?"  # known tags beside it decide
+    rows = [
+        {"sha256": "a", "path": "a.png", "raw_caption": titled},
+        {"sha256": "b", "path": "b.png", "raw_caption": spoken},
+        {"sha256": "c", "path": "c.png", "raw_caption": "She waves at us!"},
+    ]
+    with caplog.at_level("INFO", logger="dataprep.curate"):
+        result = curate(context, rows)
+    assert [row["hand_caption"] for row in result] == [None, None, "She waves at us!"]
+    assert result[0]["hand_added"] == titled.split(", ")
+    told = [message for message in caplog.messages if "read as sentences" in message]
+    assert len(told) == 1
+    assert told[0].startswith("1 of the captions beside raw pictures")
+    assert told[0].endswith("c.png")
 
 
 def test_a_sentence_beside_a_raw_picture_is_the_whole_caption(context: Context) -> None:
@@ -152,7 +172,7 @@ def test_a_dry_run_sees_edits_and_writes_nothing(context: Context) -> None:
 def test_what_people_should_know_is_logged(context: Context, caplog: pytest.LogCaptureFixture) -> None:
     (context.out / "decisions.jsonl").write_text('{"image": "a", "added"', encoding="utf-8")
     curate(context, [{"sha256": "a"}])
-    assert "line 1 is damaged" in caplog.text
+    assert "line 1 is damaged and skipped" in caplog.text
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -193,16 +213,16 @@ class Truth:
         if self.order is not None or new != kept:
             self.order = new
 
-    def rewrite(self, old: list[str], new: list[str], text: str) -> None:
+    def rewrite(self, old: list[str], new: list[str], text: str, lead: Lead) -> None:
         """The caption is now `text`, a list of tags: once it was a sentence, its text stays as it is."""
         if self.caption is None:
             self.edit(old, new)
         else:
-            self.caption = Lead("sks", "girl").prose(decode(text.encode()).text, "train")
+            self.caption = lead.prose(decode(text.encode()).text, "train")
 
-    def allows(self, tags: list[str], text: str) -> bool:
+    def allows(self, tags: list[str], text: str, lead: Lead) -> bool:
         if self.caption is not None:
-            return text == hand_caption(one_line(self.caption), "sks", "girl")
+            return text == hand_caption(one_line(self.caption), lead.trigger, lead.class_word)
         order = [tag for tag in self.order or [] if tag in tags]
         return (
             self.added.keys() <= set(tags)
@@ -223,6 +243,17 @@ class World:
     names: dict[str, str] = field(default_factory=lambda: {name: name for name in "abc"})
     folder: str = "img/2_sks girl"
     settings: dict[str, Any] = field(default_factory=dict)  # of prune
+    lead: Lead = field(default_factory=lambda: Lead("sks", "girl"))
+
+    @property
+    def words(self) -> dict[str, str | None]:
+        return {"trigger": self.lead.trigger, "class_word": self.lead.class_word}
+
+    def lead_in(self, image: str) -> Lead:
+        """What the caption starts with that is there now, of whichever run."""
+        tags = tags_of(decode(self.file(image).read_bytes()).text)
+        words = tag_key(tags[0]).split() if tags else []
+        return Lead(*(words if words[:1] == ["sks"] and len(words) <= 2 else ("sks", "girl")))
 
     def row(self, image: str) -> dict[str, Any]:
         return {"id": digest(self.names[image]), "path": f"{self.names[image]}.png", "sha256": image}
@@ -238,7 +269,7 @@ class World:
 
     def written(self, image: str) -> list[str]:
         tags = tags_of(decode(self.file(image).read_bytes()).text)
-        return [tag_key(tag) for tag in Lead("sks", "girl").tags(", ".join(tags), "train")]
+        return [tag_key(tag) for tag in self.lead_in(image).tags(", ".join(tags), "train")]
 
     def captions(self, hands: dict[str, dict[str, Any]]) -> dict[str, str]:
         """What prune writes for these pictures with these decisions."""
@@ -254,13 +285,13 @@ class World:
                 blank | self.row(image) | {"role": "train", "state": "active", "tag_scores": scores} | own
             )
         table = pa.Table.from_pylist(rows, schema=Prune.needs)
-        stage = Prune.model_validate({**SETTINGS, **self.settings})
+        stage = Prune.model_validate({**self.words, **self.settings})
         return dict(zip(hands, stage.open(self.context)(table)["caption"].to_pylist(), strict=True))
 
     def run(self) -> None:
         """Curate, merge, export."""
         rows = [self.row(image) for image in self.names]
-        hands = curate(self.context, rows)
+        hands = curate(self.context, rows, **self.words)
         taken = read_taken(self.context.out).files
         wanted: list[Wanted] = []
         captions = self.captions(dict(zip(self.names, hands, strict=True)))
@@ -389,8 +420,10 @@ class HandEditsSurvive(RuleBasedStateMachine):
         """A person writes the caption anew, in any order, with any editor."""
         file = self.world.file(image)
         if file.is_file():
-            data, old = STYLES[style](["sks girl", *tags]), self.before(image)
-            self.truth[image].rewrite(old, [tag_key(tag) for tag in tags], decode(data).text)
+            lead = self.world.lead_in(image)
+            first = " ".join(filter(None, (lead.trigger, lead.class_word)))
+            data, old = STYLES[style]([first, *tags]), self.before(image)
+            self.truth[image].rewrite(old, [tag_key(tag) for tag in tags], decode(data).text, lead)
             file.write_bytes(data)
             if self.truth[image].caption is None and not self.disturbed:
                 self.left[image] = [tag_key(tag) for tag in tags]
@@ -426,7 +459,9 @@ class HandEditsSurvive(RuleBasedStateMachine):
         file = self.world.file(image)
         if file.is_file() and self.truth[image].caption is None:
             tags = [tag.replace(" ", "_").upper() for tag in self.world.written(image)]
-            text = "SKS GIRL," + ",".join(tags) + ",\r\n"
+            lead = self.world.lead_in(image)
+            words = " ".join(filter(None, (lead.trigger, lead.class_word)))
+            text = f"{words.upper()},{','.join(tags)},\r\n"
             file.write_bytes(text.encode("utf-8-sig" if bom else "utf-8"))
             self.clean = False
 
@@ -435,7 +470,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
     def delete_caption(self, image: str) -> None:
         file = self.world.file(image)
         if file.is_file():
-            self.truth[image].rewrite(self.world.written(image), [], "")
+            self.truth[image].rewrite(self.world.written(image), [], "", self.world.lead)
             file.unlink()
             self.world.run()
 
@@ -481,6 +516,12 @@ class HandEditsSurvive(RuleBasedStateMachine):
         self.world.names[image] = f"{image}{number}"
         self.clean = False
 
+    @rule(word=st.sampled_from(["girl", "woman", None]))
+    def change_class_word(self, word: str | None) -> None:
+        """Another class word, or none: no edit of anybody's."""
+        self.world.lead = Lead("sks", word)
+        self.clean = False
+
     @rule(repeats=st.integers(1, 3))
     def change_repeats(self, repeats: int) -> None:
         self.world.folder = f"img/{repeats}_sks girl"
@@ -509,7 +550,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
         except KilledError:
             self.left.clear()
             self.disturbed = True
-            new = plan(self.world.context.out, Lead("sks", "girl")).events
+            new = plan(self.world.context.out, self.world.lead).events
             missed = {event["image"] for event in new}
             self.unseen = {image: old for image, old in self.unseen.items() if image in missed}
             return
@@ -523,7 +564,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
                 assert not self.world.file(image, ".png").exists()
             else:
                 text = self.world.file(image).read_text("utf-8").removesuffix("\n")
-                assert truth.allows(self.world.written(image), text), (image, truth, text)
+                assert truth.allows(self.world.written(image), text, self.world.lead), (image, truth, text)
 
     @precondition(lambda self: self.clean)
     @invariant()
@@ -536,7 +577,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
     @precondition(lambda self: self.clean)
     @invariant()
     def a_second_run_finds_nothing(self) -> None:
-        assert plan(self.world.context.out, Lead("sks", "girl")).events == []
+        assert plan(self.world.context.out, self.world.lead).events == []
 
 
 TestHandEditsSurvive = HandEditsSurvive.TestCase

@@ -242,12 +242,19 @@ def test_clips_second_opinion_is_told_apart() -> None:
     assert result["caption"][0].as_py() == "sks girl, hat, smile, scarf"
 
 
+def test_a_hand_tag_is_spelled_by_its_author_but_like_the_taggers_where_that_knows_it() -> None:
+    hand = {"hand_added": ["score_9", "my_token", "pink_hair", "T_T"]}
+    result = pruned([*a_set(), picture({"1girl": 0.9}, **hand)])
+    added = result["caption"][12].as_py().split(", ")[2:]
+    assert added == ["score_9", "my_token", "pink hair", "T_T"]  # pink hair: the tagger's, in other pictures
+
+
 def test_what_people_added_and_removed_outranks_every_rule() -> None:
     hand = {"hand_added": ["pink hair", "my_pendant", "rating:safe"], "hand_removed": ["1girl", "smile"]}
     result = pruned([*a_set(), picture({**CONSTANT, "smile": 0.9}, **hand)])
-    assert result["caption"][12].as_py() == "sks girl, solo, pink hair, my pendant, rating:safe"
+    assert result["caption"][12].as_py() == "sks girl, solo, pink hair, my_pendant, rating:safe"
     by_tag = fates(result, 12)
-    assert by_tag["pink hair"] == by_tag["my pendant"] == "added_by_hand"
+    assert by_tag["pink hair"] == by_tag["my_pendant"] == "added_by_hand"
     assert by_tag["smile"] == by_tag["1girl"] == "removed_by_hand"
 
 

@@ -101,3 +101,26 @@ def test_a_trigger_of_several_words_is_found_in_any_spelling() -> None:
 def test_a_new_tag_stays_behind_the_tag_it_followed() -> None:
     tags = [tag("a"), tag("new"), tag("b")]
     assert [t["tag"] for t in with_hand(tags, Hand(order=["b", "a"]))] == ["b", "a", "new"]
+
+
+def test_another_name_by_hand_takes_the_place_of_the_machines_tag_and_keeps_its_spelling() -> None:
+    (said,) = with_hand([tag("blonde hair", "absorbed")], Hand(added=["blond hair"]))
+    assert (said["tag"], said["fate"], said["score"]) == ("blond hair", "added_by_hand", 0.9)
+    assert said["rule"] == "added by hand; the tagger calls it 'blonde hair'"
+
+
+def test_another_name_that_was_removed_takes_the_machines_with_it() -> None:
+    (said,) = with_hand([tag("rabbit ears")], Hand(removed=["bunny ears"]))
+    assert said["fate"] == "removed_by_hand"
+
+
+@pytest.mark.parametrize(("added", "removed"), [("blond hair", "blonde hair"), ("blonde hair", "blond hair")])
+def test_one_name_for_another_by_hand_is_a_tag_added_not_one_removed(added: str, removed: str) -> None:
+    said = with_hand([tag("blonde hair"), tag("hat")], Hand(added=[added], removed=[removed]))
+    assert [(one["tag"], one["fate"]) for one in said] == [(added, "added_by_hand"), ("hat", "kept")]
+
+
+@pytest.mark.parametrize("added", [["blond hair", "blonde hair"], ["blonde hair", "blond hair"]])
+def test_both_names_by_hand_both_stand(added: list[str]) -> None:
+    said = with_hand([tag("blonde hair")], Hand(added=added))
+    assert sorted(one["tag"] for one in said if one["fate"] == "added_by_hand") == sorted(added)

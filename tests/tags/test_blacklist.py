@@ -6,7 +6,18 @@ from dataprep.tags.blacklist import why_unwanted
 
 
 @pytest.mark.parametrize(
-    "tag", ["watermark", "twitter_username", "Absurdres", "jpeg artifacts", "fanbox username"]
+    "tag",
+    [
+        "watermark",
+        "twitter_username",
+        "Absurdres",
+        "jpeg artifacts",
+        "fanbox username",
+        "weibo logo",
+        "third-party watermark",
+        "song name",
+        "timestamp",
+    ],
 )
 def test_what_is_not_seen_is_unwanted(tag: str) -> None:
     assert why_unwanted(tag, "general")
@@ -17,7 +28,9 @@ def test_some_categories_are_unwanted_whole(category: str) -> None:
     assert why_unwanted("anything", category)
 
 
-@pytest.mark.parametrize("tag", ["1girl", "signature pose", "logo print", "hat", "water", "saber (fate)"])
+@pytest.mark.parametrize(
+    "tag", ["1girl", "signature pose", "logo print", "logo shirt", "name tag", "hat", "water", "saber (fate)"]
+)
 def test_content_is_wanted(tag: str) -> None:
     assert why_unwanted(tag, "general") is None
 

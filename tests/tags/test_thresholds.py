@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from dataprep.errors import ConfigError
 from dataprep.models import Model
+from dataprep.stages.prune import Prune
+from dataprep.stages.tag import Tag
 from dataprep.tags.absorb import Purpose
-from dataprep.tags.thresholds import Thresholds, model_thresholds
+from dataprep.tags.thresholds import Thresholds, check_floor, model_thresholds
 
 
 def test_categories_have_their_own_thresholds_and_single_tags_outrank_them() -> None:
@@ -64,3 +67,47 @@ def test_a_model_brings_its_cards_thresholds_and_its_own_table(tmp_path: Path) -
 def test_an_unknown_model_gets_the_usual_thresholds(tmp_path: Path) -> None:
     assert model_thresholds(Model("tagger", "mine", tmp_path, "x")).general == 0.35
     assert model_thresholds(None) == Thresholds()
+
+
+@pytest.mark.parametrize(
+    ("floor", "prune", "wrong"),
+    [
+        (0.34, Prune(), None),
+        (
+            0.4,
+            Prune(),
+            r"dataprep\.toml: tag\.floor: 0\.4 is above the threshold of general tags, 0\.35 \(this prog",
+        ),
+        (0.4, Prune(general_threshold=0.4), None),
+        (
+            0.3,
+            Prune(purpose="style"),
+            r"general tags, 0\.262 .*purpose style.* set tag\.floor to 0\.262 or less",
+        ),
+        (
+            0.9,
+            Prune(general_threshold=0.95),
+            r"character tags, 0\.85 .*or prune\.character_threshold to 0\.9$",
+        ),
+    ],
+)
+def test_a_floor_above_the_models_own_threshold_is_refused_with_its_cure(
+    tmp_path: Path, floor: float, prune: Prune, wrong: str | None
+) -> None:
+    (tmp_path / "selected_tags.csv").write_text("tag_id,name,category\n0,hat,0\n", encoding="utf-8")
+    model = Model("tagger", "mine", tmp_path, "x")
+    if wrong is None:
+        check_floor([Tag(floor=floor), prune], model, "dataprep.toml")
+        return
+    with pytest.raises(ConfigError, match=wrong):
+        check_floor([Tag(floor=floor), prune], model, "dataprep.toml")
+    check_floor([Tag(floor=floor)], model, "dataprep.toml")  # nothing is pruned: nothing to compare
+
+
+def test_tags_whose_own_threshold_is_under_the_floor_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "tag_id,name,category,best_threshold\n0,hat,0,0.1\n1,cap,0,0.3\n"
+    (tmp_path / "selected_tags.csv").write_text(text, encoding="utf-8")
+    check_floor([Tag(floor=0.2), Prune()], Model("tagger", "mine", tmp_path, "x"), "dataprep.toml")
+    assert "tag.floor: 0.2 is above the thresholds that the model ships for 1 of its tags" in caplog.text
