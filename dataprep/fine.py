@@ -7,15 +7,15 @@ What differs so is no sure copy, unless it is but a small mark of one shade at t
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from dataprep.packed import PackedGrids, as_text
 
 Grid = NDArray[np.float32]
 
@@ -58,8 +58,7 @@ def fine(light: Image.Image, inner: Image.Image) -> str:
         light: the picture, mode L.
         inner: the same without uniform borders; `light` itself if it has none.
     """
-    packed = _packed(light) + (b"" if inner is light else _packed(inner))
-    return base64.b64encode(packed).decode("ascii")
+    return as_text(_packed, light, inner)
 
 
 def _packed(light: Image.Image) -> bytes:
@@ -84,22 +83,10 @@ class Difference:
     is_mark: bool
 
 
-class Fines:
-    """What was measured of N pictures, unpacked as far as it is needed.
+class Fines(PackedGrids):
+    """What was measured of N pictures by `fine`, None or "" where it was not."""
 
-    Args:
-        texts: of each picture, what `fine` gave; None or "" where it was not measured.
-        trimmed: whether the pictures without their borders are meant.
-        mirror: whether the mirrored pictures are meant.
-    """
-
-    def __init__(self, texts: Sequence[str | None], *, trimmed: bool = False, mirror: bool = False) -> None:
-        cut = slice(-BYTES, None) if trimmed else slice(BYTES)
-        self.known: NDArray[np.bool_] = np.array([bool(text) for text in texts], np.bool_)
-        found = b"".join(base64.b64decode(text)[cut] for text in texts if text)
-        self._packed = np.frombuffer(found, np.uint8).reshape(-1, BYTES)
-        self._place = np.cumsum(self.known) - 1  # of each known picture, its row in _packed
-        self._mirror = mirror
+    SIZE = BYTES
 
     def compare(
         self, i: int, others: Fines, at: NDArray[np.int64], shifted: NDArray[np.bool_]

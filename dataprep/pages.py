@@ -7,8 +7,6 @@ part of the page, another page in hardly any.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dataprep.likeness import bits_of
+from dataprep.packed import PackedGrids, as_text
 
 _SIDE = 40  # cells a side: an eighth of a line's words in a book, so that a pixel of misfit is little
 _CELLS = _SIDE * _SIDE
@@ -59,8 +58,7 @@ def page(light: Image.Image, inner: Image.Image) -> str:
         light: the picture, mode L.
         inner: the same without uniform borders; `light` itself if it has none.
     """
-    packed = _packed(light) + (b"" if inner is light else _packed(inner))
-    return base64.b64encode(packed).decode("ascii")
+    return as_text(_packed, light, inner)
 
 
 def _packed(light: Image.Image) -> bytes:
@@ -70,22 +68,10 @@ def _packed(light: Image.Image) -> bytes:
     return packed
 
 
-class Pages:
-    """What was measured of N pictures, unpacked as far as it is needed.
+class Pages(PackedGrids):
+    """What was measured of N pictures by `page`, None or "" for those that are no pages."""
 
-    Args:
-        texts: of each picture, what `page` gave; None or "" for those that are no pages.
-        trimmed: whether the pages without their borders are meant.
-        mirror: whether the mirrored pages are meant.
-    """
-
-    def __init__(self, texts: Sequence[str | None], *, trimmed: bool = False, mirror: bool = False) -> None:
-        cut = slice(-_BYTES, None) if trimmed else slice(_BYTES)
-        self.known: NDArray[np.bool_] = np.array([bool(text) for text in texts], np.bool_)
-        found = b"".join(base64.b64decode(text)[cut] for text in texts if text)
-        self._packed = np.frombuffer(found, np.uint8).reshape(-1, _BYTES)
-        self._place = np.cumsum(self.known) - 1  # of each known picture, its row in _packed
-        self._mirror = mirror
+    SIZE = _BYTES
 
     def same(
         self, i: int, others: Pages, at: NDArray[np.int64], limits: PageLimits = SAME_PAGE

@@ -184,6 +184,8 @@ def undo(out: Path, to: str | None = None) -> str:
         count = finish_undo(out)
         keep(out)
     told = f"{JOURNAL} was damaged or gone, and is what the last run knew. " if restored else ""
+    if planned.events:  # no snapshot has them
+        told += f"Edits made since the last run are taken back too; only {JOURNAL} still tells of them. "
     return (
         f"{told}{count} captions and all decisions are what run {target.run} ({target.time}) left. The next "
         f"`dataprep run` brings pictures back that were dropped since, and applies settings changed since; "

@@ -96,7 +96,9 @@ def test_an_unchanged_folder_gets_no_new_snapshot(out: Path) -> None:
 def test_undo_takes_hand_edits_back_and_keeps_them_in_the_journal(out: Path) -> None:
     edit(out, "sks girl, scarf")
     append(out, [decision(("b", ""), "page", state="drop")])
-    assert "run 0001" in undo(out)
+    told = undo(out)
+    assert "run 0001" in told
+    assert "only decisions.jsonl still tells of them" in told  # no snapshot has what was edited since
     assert text(out) == "sks girl, 1girl, smile"
     journal = read_journal(out)
     assert journal.effective() == []
@@ -106,7 +108,7 @@ def test_undo_takes_hand_edits_back_and_keeps_them_in_the_journal(out: Path) -> 
 
 def test_undo_without_edits_goes_to_the_run_before(out: Path) -> None:
     run(out, {"a": "1girl, frown", "b": "1girl, hat"})
-    undo(out)
+    assert "since the last run" not in undo(out)
     assert text(out) == "sks girl, 1girl, smile"
     assert edited_files(out) == []
 
