@@ -60,7 +60,7 @@ from dataprep.models import find
 from dataprep.progress import Observer
 from dataprep.run import Job, read_manifest, run
 from dataprep.store import write_bytes
-from dataprep.training import train_folder
+from dataprep.training.terminal import train_folder
 
 RAW = ROOT / "sample_data" / "raw"
 OUT = ROOT / "build" / "proof"
@@ -262,7 +262,7 @@ def main() -> None:
 
 def prove_arms(out: Path, seeds: Sequence[int], steps: int) -> str:
     """All arms over all seeds, seed by seed; returns the tables, which also stand in OUT/result.md."""
-    from dataprep.train_settings import load_config
+    from dataprep.training.settings import load_config
 
     examiner = Examiner(orders())
     (out / "runs").mkdir(parents=True, exist_ok=True)

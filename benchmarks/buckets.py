@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.bucket_proof import least_cost
-from dataprep.bucket_plan import area_costs, assign, candidates, fits, ragged_buckets
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.framing.bucket_plan import area_costs, assign, candidates, fits, ragged_buckets
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages.bucket import Bucket
 from dataprep.store import Blobs

@@ -25,10 +25,10 @@ from PIL import Image
 
 from benchmarks.corpus import corpus
 from dataprep.export.kohya import picture
-from dataprep.pixels import PixelCache, PixelPolicy, load_rgb, load_small
+from dataprep.pictures.pixels import PixelCache, PixelPolicy, load_rgb, load_small
+from dataprep.pictures.seen import seen
 from dataprep.progress import Observer
 from dataprep.run import Job, execute, plan
-from dataprep.seen import seen
 from dataprep.stage import Context
 from dataprep.store import Blobs
 

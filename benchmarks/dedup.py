@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from benchmarks.corpus import ATTRIBUTES, EDITS, Planted, changed_pairs, corpus, word_page
-from dataprep.crops import features, find_crops
-from dataprep.duplicates import find_copies
+from dataprep.copies.crops import features, find_crops
+from dataprep.copies.duplicates import find_copies
 from dataprep.stages.fingerprint import Fingerprint
 
 Row = dict[str, Any]

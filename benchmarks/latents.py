@@ -29,7 +29,7 @@ from dataprep.inference.vae import Pixels, Vae
 from dataprep.inference.vae_files import load_vae
 from dataprep.manifest import BASE, BOX
 from dataprep.models import Model, find
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.progress import Observer
 from dataprep.rows import RowStage, run_rows
 from dataprep.stage import Context

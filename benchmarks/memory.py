@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from dataprep.copies.fine import BYTES
 from dataprep.expand import expand
-from dataprep.fine import BYTES
 from dataprep.manifest import BASE, empty_columns, merge
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages.bucket import Bucket
 from dataprep.stages.crop import Crop

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataprep.captions import tags_of
+from dataprep.curate.captions import tags_of
+from dataprep.curate.merge import difference, merged
 from dataprep.manifest import SCORE
-from dataprep.merge import difference, merged
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages.prune import Prune
 from dataprep.store import Blobs

@@ -14,7 +14,7 @@ import time
 import imagehash
 import numpy as np
 
-from dataprep.neighbours import Hashes, Layout, components
+from dataprep.copies.neighbours import Hashes, Layout, components
 
 DISTANCES = (4, 8, 10)
 SIZES = (10_000, 100_000, 1_000_000)

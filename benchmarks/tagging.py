@@ -29,7 +29,7 @@ from dataprep.engines.local import map_batches
 from dataprep.inference.onnx import Graph, open_graph
 from dataprep.inference.tagger import open_tagger
 from dataprep.models import Model
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context, TableFunction
 from dataprep.stages.tag import Tag
 from dataprep.store import Blobs

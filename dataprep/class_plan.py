@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprep.buckets import Size
 from dataprep.export.kohya_rules import reg_uses
+from dataprep.framing.buckets import Size
 from dataprep.manifest import ACTIVE
 
 Row = Mapping[str, Any]

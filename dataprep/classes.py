@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from dataprep.buckets import Size
-from dataprep.captions import tag_key, tags_of
 from dataprep.class_plan import bucket_of, samples_by_bucket, shares
+from dataprep.curate.captions import tag_key, tags_of
 from dataprep.digest import digest
 from dataprep.export.names import safe_name
 from dataprep.folders import STATE_FOLDER
+from dataprep.framing.buckets import Size
 from dataprep.manifest import ACTIVE
 from dataprep.store import disk_faults, write_bytes
 

@@ -127,8 +127,8 @@ def _lists(named: dict[str, list[str] | None]) -> list[str]:
 @app.command()
 def status(directory: Prepared, as_json: AsJson = False) -> None:
     """Say what is stale and would run again, and why, and which files were edited by hand."""
+    from dataprep.curate.snapshots import edits_text
     from dataprep.run import Job
-    from dataprep.snapshots import edits_text
 
     _print_forecast(Job.load(directory), "cpu", as_json)
     if not as_json and (edits := edits_text(directory)):
@@ -193,7 +193,7 @@ def undo(
     to: Annotated[str | None, typer.Option(metavar="RUN", help="Which run; default: the one before.")] = None,
 ) -> None:
     """Bring captions and decisions back to an earlier run."""
-    from dataprep.snapshots import undo as go_back
+    from dataprep.curate.snapshots import undo as go_back
 
     typer.echo(go_back(directory, to))
 
@@ -250,7 +250,7 @@ def train(
     device: DeviceOption = "auto",
 ) -> None:
     """Train a LoRA on the prepared folder; writes DIR/model/NAME.safetensors."""
-    from dataprep.training import energy_text, extract_lora, next_text, train_folder
+    from dataprep.training.terminal import energy_text, extract_lora, next_text, train_folder
 
     told = tuple(overrides or ())
     if extract is not None:
@@ -269,7 +269,7 @@ def sample(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw pictures with a LoRA, a learned word or a fine-tuned model."""
-    from dataprep.training import sample_lora
+    from dataprep.training.terminal import sample_lora
 
     for path in sample_lora(lora, prompt, out, base, device):
         typer.echo(str(path))
@@ -285,8 +285,8 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Read a LoRA's or checkpoint's header: training parameters, tags, hashes; never the tensors."""
-    from dataprep.inspect import compare, describe, inspect_file
-    from dataprep.parameters import save_config
+    from dataprep.lora.inspect import compare, describe, inspect_file
+    from dataprep.lora.parameters import save_config
 
     reports = [inspect_file(path, check_hashes=hashes) for path in (file, other) if path is not None]
     if as_config or out:

@@ -16,17 +16,17 @@ from typing import Any
 
 from PIL import Image
 
-from dataprep.bucket_words import plan_in_words
-from dataprep.caption_files import CAPTION_SUFFIXES, pair_captions
+from dataprep.curate.caption_files import CAPTION_SUFFIXES, pair_captions
 from dataprep.errors import InputError, RowError
 from dataprep.export.kohya_reader import describe, read_folder
 from dataprep.folders import STATE_FOLDER
+from dataprep.framing.bucket_words import plan_in_words
 from dataprep.manifest import ACTIVE
+from dataprep.pictures.walk import walk
 from dataprep.run import Job, read_manifest
 from dataprep.settings import PROJECT_FILE
 from dataprep.store import write_bytes
 from dataprep.summary import Summary, summarize
-from dataprep.walk import walk
 
 _THUMBNAIL_PX = 176
 _PICTURES_SHOWN = 300
@@ -203,7 +203,7 @@ def _seen_by_kohya(directory: Path) -> str:
 
 
 def _thumbnail(path: Path) -> str:
-    from dataprep.pixels import PixelPolicy, load_rgb
+    from dataprep.pictures.pixels import PixelPolicy, load_rgb
 
     try:
         image = load_rgb(path, PixelPolicy())

@@ -27,8 +27,8 @@ from dataprep.folders import STATE_FOLDER, check_folders, locked
 from dataprep.inference.torch_compat import chosen_device
 from dataprep.manifest import BASE, conform, empty_columns, merge
 from dataprep.models import Model, family, resolve
+from dataprep.pictures.pixels import PixelCache
 from dataprep.pipeline import STAGES, Chain
-from dataprep.pixels import PixelCache
 from dataprep.progress import Observer, StageReport
 from dataprep.rows import RowStage, run_rows
 from dataprep.settings import Settings, build_stages, load_settings

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dataprep.classes import GENERATE
-from dataprep.encodings import EncodingName
+from dataprep.curate.encodings import EncodingName
 from dataprep.errors import ConfigError
 from dataprep.stage import Stage
 from dataprep.toml import read_toml, value_of

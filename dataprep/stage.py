@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dataprep.models import Model
-    from dataprep.pixels import PixelCache
+    from dataprep.pictures.pixels import PixelCache
     from dataprep.store import Blobs
 
 Row = dict[str, Any]
@@ -69,7 +69,7 @@ class Context:
         Raises:
             RowError: the file cannot be decoded.
         """
-        from dataprep.views import render
+        from dataprep.pictures.views import render
 
         width, height = row["bucket_width"], row["bucket_height"]
         return render(self.image(row), row["box"], width, height, self.pixels.policy.filter)

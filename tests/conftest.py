@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from dataprep.digest import digest, file_sha256
 from dataprep.manifest import BASE, BOX
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.store import Blobs
 

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from dataprep.check import CHECKS, CODES, Finding, check, seen, waived
-from dataprep.decisions import journal_file
+from dataprep.curate.decisions import journal_file
+from dataprep.curate.taken import Taken, note_taken
 from dataprep.errors import ConfigError, InputError
 from dataprep.export.kohya import caption, config, dataset_toml
 from dataprep.export.sync import Wanted, sync
 from dataprep.manifest import BASE, SCORE, TAG
 from dataprep.run import Job
 from dataprep.store import write_table
-from dataprep.taken import Taken, note_taken
 
 FOLDERS = {"train": "img/1_sks girl", "reg": "reg/1_girl"}
 EXTRA = pa.schema(

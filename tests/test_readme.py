@@ -51,7 +51,24 @@ def test_the_files_that_the_readme_points_to_exist(path: str) -> None:
     assert (ROOT / path).is_file()
 
 
-def test_every_room_stands_on_the_houses_map() -> None:
-    house = (ROOT / "dataprep" / "README.md").read_text(encoding="utf-8")
-    rooms = [path.name for path in (ROOT / "dataprep").glob("*.py") if path.name != "__init__.py"]
-    assert [room for room in rooms if not re.search(rf"\b{re.escape(room)}", house)] == []
+ROOMS = (
+    "pictures",
+    "copies",
+    "framing",
+    "curate",
+    "training",
+    "lora",
+)  # whose files the map names one by one
+
+
+def test_every_room_and_file_stands_on_the_houses_map() -> None:
+    package = ROOT / "dataprep"
+    house = (package / "README.md").read_text(encoding="utf-8").split("```")[1]
+    files = [path.name for path in package.glob("*.py") if path.name != "__init__.py"]
+    rooms = [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
+    assert [name for name in files + rooms if not re.search(rf"(?m)(^|\W){re.escape(name)}", house)] == []
+    for room in ROOMS:
+        told = re.search(rf"(?m)^{room}/ (.*\n( .*\n)*)", house)
+        names = [path.stem for path in (package / room).glob("*.py") if path.name != "__init__.py"]
+        assert told
+        assert [name for name in names if not re.search(rf"\b{name}\b", told[1])] == []

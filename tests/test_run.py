@@ -16,7 +16,7 @@ from PIL import Image
 
 from dataprep import __version__
 from dataprep.check import check
-from dataprep.decisions import append, decision
+from dataprep.curate.decisions import append, decision
 from dataprep.errors import ConfigError, InputError, ModelError
 from dataprep.export.kohya_reader import differences, read_folder
 from dataprep.forecast import forecast

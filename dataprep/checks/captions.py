@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dataprep.captions import tag_key, tags_of
 from dataprep.checks.finding import Finding, Prepared, Row, listed, name, names, plural
+from dataprep.curate.captions import tag_key, tags_of
 from dataprep.tags.tokens import caption_tokens, token_count
 from dataprep.tags.trigger import held_against, trigger_report
 

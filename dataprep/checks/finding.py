@@ -13,16 +13,16 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataprep.captions import tag_key
-from dataprep.edits import Found, Lead
+from dataprep.curate.captions import tag_key
+from dataprep.curate.edits import Found, Lead
+from dataprep.curate.snapshots import edited_files
+from dataprep.curate.taken import is_unfinished
 from dataprep.errors import InputError
 from dataprep.export.difference import Difference
 from dataprep.export.kohya_reader import KohyaView, differences, read_folder
 from dataprep.folders import check_prepared
 from dataprep.manifest import ACTIVE, QUARANTINED
-from dataprep.snapshots import edited_files
 from dataprep.tags.tokens import BUDGETS
-from dataprep.taken import is_unfinished
 
 Severity = Literal["serious", "warning", "note"]
 Row = dict[str, Any]

@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from dataprep.checks.finding import Finding, Prepared, plural
-from dataprep.decisions import JOURNAL, read_journal
+from dataprep.curate.decisions import JOURNAL, read_journal
+from dataprep.curate.heirs import gone_pictures
+from dataprep.curate.journal_guard import loss
 from dataprep.errors import InputError
 from dataprep.export.difference import CODES as DIFFERENCES
 from dataprep.export.difference import LATENTS, OPTIONS, OTHERWISE, STOPS, TEXTS, Difference
 from dataprep.export.kohya_reader import read_data_dirs
 from dataprep.export.receipt import retouched
-from dataprep.heirs import gone_pictures
-from dataprep.journal_guard import loss
 from dataprep.models import KINDS, pins
 
 CODES = frozenset(

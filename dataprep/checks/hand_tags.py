@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
-from dataprep.captions import is_drawing, is_prose, tag_key
 from dataprep.checks.finding import Finding, Prepared, Row, listed, names
+from dataprep.curate.captions import is_drawing, is_prose, tag_key
 from dataprep.tags.aliases import ALIASES, canonical
 from dataprep.tags.implications import IMPLIES
 from dataprep.tags.kind_words import WHOLE

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dataprep.captions import tag_key
 from dataprep.checks.finding import Finding, Prepared, Row, listed, name, names, plural
-from dataprep.decisions import ANY
-from dataprep.neighbours import Hashes, hamming
+from dataprep.copies.neighbours import Hashes, hamming
+from dataprep.curate.captions import tag_key
+from dataprep.curate.decisions import ANY
 from dataprep.tags.kinds import Kind, kind_of
 
 CODES = frozenset(

@@ -11,12 +11,12 @@ from typing import Any
 
 from PIL import Image
 
-from dataprep.buckets import Size
-from dataprep.captions import tag_key, tags_of
+from dataprep.curate.captions import tag_key, tags_of
 from dataprep.digest import digest
 from dataprep.export.kohya_rules import CACHE_STYLES, TEXT_CACHES, Family, is_whole, latents_name
 from dataprep.export.names import safe_name, unique_names
 from dataprep.export.sync import Wanted
+from dataprep.framing.buckets import Size
 from dataprep.store import LostBlob
 
 Row = Mapping[str, Any]

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from dataprep.buckets import Size, stored_crop
 from dataprep.export.kohya_rules import TEXT_CACHES, TextCacheStyle
+from dataprep.framing.buckets import Size, stored_crop
 
 # What decides whether sd-scripts makes use of latents on disk; each is off unless said.
 OPTIONS = ("cache_latents_to_disk", "flip_aug", "alpha_mask", "color_aug", "random_crop")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataprep.buckets import BucketGrid, Size
 from dataprep.errors import InputError
 from dataprep.export.difference import OPTIONS, STOPS, Difference
 from dataprep.export.kohya_rules import CACHE_STYLES, Family, folder_subset
+from dataprep.framing.buckets import BucketGrid, Size
 
 # Keys of dataset.toml and the types that sd-scripts takes, by where they may stand. Source: its config_util.
 _WHOLE_NUMBER_OR_NOT = (float, int)

@@ -14,7 +14,6 @@ from typing import Any
 
 from PIL import Image
 
-from dataprep.buckets import Size, bucket_sizes, place, place_without_upscaling
 from dataprep.export.difference import LATENTS, STOPS, Difference
 from dataprep.export.kohya_caches import (
     UNREADABLE,
@@ -29,6 +28,7 @@ from dataprep.export.kohya_caches import (
 )
 from dataprep.export.kohya_dataset import Subset, area, grid
 from dataprep.export.kohya_rules import CACHE_STYLES, IMAGE_SUFFIXES, TEXT_CACHES, Family
+from dataprep.framing.buckets import Size, bucket_sizes, place, place_without_upscaling
 
 _SIZES_KEPT = "metadata_cache.json"  # sd-scripts' own, with cache_info
 

@@ -15,7 +15,6 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataprep.buckets import Size
 from dataprep.export.difference import LATENTS, OPTIONS, STOPS, TEXTS, Difference
 from dataprep.export.kohya import one_line
 from dataprep.export.kohya_caches import Cache, TextCache
@@ -23,6 +22,7 @@ from dataprep.export.kohya_dataset import Configuration, Subset, changes, read_a
 from dataprep.export.kohya_pictures import Picture, Reader
 from dataprep.export.kohya_rules import Family, folder_subset, reg_uses
 from dataprep.export.receipt import is_changed, read_receipt
+from dataprep.framing.buckets import Size
 
 _NETWORKS: dict[str, Family] = {"networks.lora_flux": "flux", "networks.lora_sd3": "sd3"}
 

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprep.buckets import Size, stored_crop
+from dataprep.framing.buckets import Size, stored_crop
 
 Family = Literal["sd1", "sd2", "sdxl", "sd3", "flux"]
 

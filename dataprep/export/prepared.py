@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from dataprep.buckets import Size
 from dataprep.digest import digest, file_sha256
 from dataprep.errors import InputError
 from dataprep.export.kohya import one_line
 from dataprep.export.sync import Report, Wanted, sync
+from dataprep.framing.buckets import Size
 
 IMAGES = "images"  # sub-folder of training pictures in every export that has folders
 CLASS_IMAGES = "class"

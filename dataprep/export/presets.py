@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dataprep.buckets import Size
 from dataprep.export.kohya import CAPTION_SUFFIX, bucket_settings, cache_options, toml_value
 from dataprep.export.kohya_rules import Family
+from dataprep.framing.buckets import Size
 
 Setting = tuple[str, object, str]  # name, value, why
 Purpose = Literal["character", "style", "outfit", "pose", "object"]

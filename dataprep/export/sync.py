@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from dataprep.captions import decode
+from dataprep.curate.captions import decode
 from dataprep.digest import file_sha256
 from dataprep.errors import InputError, RowError
 from dataprep.export.receipt import Entry, journal, read_receipt, to_table, write_receipt

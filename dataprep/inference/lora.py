@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dataprep.errors import ModelError
 from dataprep.inference.base import Base
-from dataprep.lora_names import module_key
+from dataprep.lora.names import module_key
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.errors import InputError, ModelError
-from dataprep.header import TensorInfo, read_header
+from dataprep.lora.header import TensorInfo, read_header
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

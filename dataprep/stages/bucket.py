@@ -12,11 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dataprep.boxes import Box, around, box_within, cut, overlap
-from dataprep.bucket_plan import Costs, area_costs, assign, candidates, fits, ragged_buckets
-from dataprep.buckets import BucketGrid, Size, bucket_sizes, place
 from dataprep.class_plan import bucket_of, in_proportion
 from dataprep.errors import ConfigError
+from dataprep.framing.boxes import Box, around, box_within, cut, overlap
+from dataprep.framing.bucket_plan import Costs, area_costs, assign, candidates, fits, ragged_buckets
+from dataprep.framing.buckets import BucketGrid, Size, bucket_sizes, place
 from dataprep.manifest import ACTIVE, BOX, QUARANTINED
 from dataprep.stage import Context, Row, Stage, TableFunction
 

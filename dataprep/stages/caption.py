@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from dataprep.digest import digest
-from dataprep.seen import NEEDS, seen
+from dataprep.pictures.seen import NEEDS, seen
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch, per_row
 
 COCA = "coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k"

@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dataprep.captions import unique
+from dataprep.curate.captions import unique
 from dataprep.digest import digest
 from dataprep.manifest import SCORE
-from dataprep.seen import NEEDS, seen
+from dataprep.pictures.seen import NEEDS, seen
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch
 from dataprep.tags.concepts import CONCEPTS, NULL_PROMPTS, TEMPLATES, read_words
 from dataprep.tags.vocabulary import GENERAL

@@ -14,9 +14,9 @@ from dataprep.stage import Context, Row, Stage, TableFunction, per_row
 if TYPE_CHECKING:
     from PIL import Image
 
-    from dataprep.boxes import Box
-    from dataprep.saliency import Focus
-    from dataprep.subjects import People
+    from dataprep.framing.boxes import Box
+    from dataprep.framing.saliency import Focus
+    from dataprep.framing.subjects import People
 
 _SHORT_SIDE = 256  # px of the picture that is looked at; the one that fingerprint measured
 
@@ -63,7 +63,7 @@ class Crop(Stage, frozen=True):
         """Other detectors give other boxes."""
         if not self._detects():
             return super().key()
-        from dataprep.subjects import detector_version
+        from dataprep.framing.subjects import detector_version
 
         return digest(super().key(), detector_version())
 
@@ -72,8 +72,8 @@ class Crop(Stage, frozen=True):
 
     def open(self, context: Context) -> TableFunction:
         """The subject and focus of each picture, found on a reduced decode."""
-        from dataprep.saliency import find_focus
-        from dataprep.subjects import People, people_finder
+        from dataprep.framing.saliency import find_focus
+        from dataprep.framing.subjects import People, people_finder
 
         find_people = people_finder() if self._detects() else None
 
@@ -88,7 +88,7 @@ class Crop(Stage, frozen=True):
         return per_row(self, find)
 
     def _measured(self, row: Row, focus: Focus, people: People) -> dict[str, Any]:
-        from dataprep.subjects import believed, head_around, head_of_figure, union
+        from dataprep.framing.subjects import believed, head_around, head_of_figure, union
 
         size = row["width"], row["height"]
         heads = [head_around(face, *size) for face in believed(people.faces, focus.subject)]
@@ -110,7 +110,7 @@ class Crop(Stage, frozen=True):
 
 def _point(focus: Focus, heads: list[Box], bodies: list[Box], size: tuple[int, int]) -> tuple[float, float]:
     """The point to keep near the middle: of the heads, else of the largest person's upper half."""
-    from dataprep.subjects import union
+    from dataprep.framing.subjects import union
 
     if heads:
         middle = union(heads)
@@ -122,7 +122,7 @@ def _point(focus: Focus, heads: list[Box], bodies: list[Box], size: tuple[int, i
 
 
 def _in_original(people: People, image: Image.Image, row: Row) -> People:
-    from dataprep.subjects import People, scaled
+    from dataprep.framing.subjects import People, scaled
 
     size = row["width"], row["height"]
     by = size[0] / image.width, size[1] / image.height

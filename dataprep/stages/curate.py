@@ -14,21 +14,21 @@ from typing import Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.captions import decode, is_prose, tags_of
-from dataprep.decisions import Hand, Image, append
-from dataprep.edits import Found, Lead, Plan, contents, plan
-from dataprep.encodings import EncodingName
+from dataprep.curate.captions import decode, is_prose, tags_of
+from dataprep.curate.decisions import Hand, Image, append
+from dataprep.curate.edits import Found, Lead, Plan, contents, plan
+from dataprep.curate.encodings import EncodingName
+from dataprep.curate.heirs import Before, before, by_copy, by_look, by_name, lost_edits, lost_text, remember
+from dataprep.curate.journal_guard import check_whole, keep, loss
+from dataprep.curate.leads import Leads, known_leads, pairs
+from dataprep.curate.snapshots import finish_undo, record
+from dataprep.curate.taken import Taken, note_taken
 from dataprep.errors import RowError
-from dataprep.heirs import Before, before, by_copy, by_look, by_name, lost_edits, lost_text, remember
-from dataprep.journal_guard import check_whole, keep, loss
-from dataprep.leads import Leads, known_leads, pairs
 from dataprep.manifest import ACTIVE, BASE, BOX, DROPPED, conform
-from dataprep.snapshots import finish_undo, record
 from dataprep.stage import Context, Row, Stage, TableFunction
 from dataprep.stages.fingerprint import Fingerprint
 from dataprep.store import disk_faults
 from dataprep.tags.kinds import known_tags
-from dataprep.taken import Taken, note_taken
 
 log = logging.getLogger("dataprep.curate")
 

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.duplicates import find_copies
+from dataprep.copies.duplicates import find_copies
+from dataprep.curate.hand_copies import COLUMNS, drop_copies_of, hand_over, left_out, why_kept
 from dataprep.errors import ConfigError
-from dataprep.hand_copies import COLUMNS, drop_copies_of, hand_over, left_out, why_kept
 from dataprep.manifest import ACTIVE, DROPPED
 from dataprep.stage import Context, Row, Stage, TableFunction
 from dataprep.tags.rivals import contradicts
@@ -115,7 +115,7 @@ class Dedup(Stage, frozen=True):
             rest[near.row].update(similar_to=rest[near.of]["id"], similar_distance=near.distance)
 
     def _drop_crops(self, rows: list[Row]) -> None:
-        from dataprep.crops import find_crops  # imports OpenCV
+        from dataprep.copies.crops import find_crops  # imports OpenCV
 
         if any(row["features"] is None for row in rows):
             raise ConfigError(

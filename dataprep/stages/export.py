@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator
 
+from dataprep.curate.taken import read_taken
 from dataprep.errors import ConfigError
 from dataprep.export import kohya
 from dataprep.export.kohya_rules import TEXT_CACHES, Family, array_names
@@ -21,7 +22,6 @@ from dataprep.stages.latents import SUFFIX
 from dataprep.stages.texts import SUFFIX as TEXTS_SUFFIX
 from dataprep.stages.texts import kept_tokens
 from dataprep.store import LostBlob
-from dataprep.taken import read_taken
 
 _LOG = logging.getLogger(__name__)
 _NAMED_IN_LOG = 5
@@ -73,8 +73,8 @@ class Export(Stage):
         cls, train: Mapping[str, bool | int | float | str]
     ) -> Mapping[str, bool | int | float | str]:
         """Refuse now what training would refuse later."""
-        from dataprep.kohya_args import known_names, misspelt
-        from dataprep.train_settings import load_config
+        from dataprep.training.kohya_args import known_names, misspelt
+        from dataprep.training.settings import load_config
 
         if wrong := misspelt(train):
             raise ValueError(wrong)

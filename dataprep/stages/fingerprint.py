@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from dataprep import hashing
-from dataprep.fine import fine
-from dataprep.hashing import Hash
-from dataprep.likeness import edges, may_be_page, thumb
-from dataprep.pages import page
+from dataprep.copies import hashing
+from dataprep.copies.fine import fine
+from dataprep.copies.hashing import Hash
+from dataprep.copies.likeness import edges, may_be_page, thumb
+from dataprep.copies.pages import page
 from dataprep.stage import Context, Row, Stage, TableFunction, per_row
 
 
@@ -98,6 +98,6 @@ class Fingerprint(Stage, frozen=True):
     def _features(self, image: Image.Image) -> str | None:
         if not self.crops:
             return None
-        from dataprep.crops import features  # imports OpenCV
+        from dataprep.copies.crops import features  # imports OpenCV
 
         return features(image)

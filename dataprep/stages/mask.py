@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from dataprep.digest import digest
 from dataprep.errors import RowError
 from dataprep.manifest import BOX
-from dataprep.pixels import frame_of, load_mask
+from dataprep.pictures.pixels import frame_of, load_mask
 from dataprep.stage import Context, Row, Stage, TableFunction
 from dataprep.store import write_bytes
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 from dataprep.digest import digest, file_sha256
 from dataprep.manifest import BOX, SCORE, TAG
 from dataprep.stage import Context, Stage, TableFunction

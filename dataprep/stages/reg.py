@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dataprep.class_plan import SURPLUS, bucket_of, samples_by_bucket, surplus
 from dataprep.classes import MADE, Made, read_made
-from dataprep.duplicates import find_copies
+from dataprep.copies.duplicates import find_copies
 from dataprep.errors import ConfigError
 from dataprep.export.kohya import caption_text, folder_name, one_line
 from dataprep.manifest import ACTIVE, DROPPED
@@ -197,7 +197,7 @@ class Reg(Stage):
 
 def _cuts(train: list[Row], reg: list[Row]) -> dict[str, str]:
     """Class image's id -> which training picture one of the two is cut out of, or from."""
-    from dataprep.crops import find_crops  # imports OpenCV
+    from dataprep.copies.crops import find_crops  # imports OpenCV
 
     rows = [*train, *reg]
     if any(row["features"] is None for row in rows):

@@ -13,18 +13,18 @@ from typing import Annotated, Any, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.buckets import Size
-from dataprep.caption_files import pair_captions, tell
-from dataprep.colour import Alpha
+from dataprep.curate.caption_files import pair_captions, tell
+from dataprep.curate.encodings import EncodingName
 from dataprep.digest import digest
-from dataprep.encodings import EncodingName
 from dataprep.errors import RowError
-from dataprep.extents import gif_sizes
+from dataprep.framing.buckets import Size
 from dataprep.manifest import ACTIVE, BASE, QUARANTINED, conform
-from dataprep.pixels import Filter, Limits, PixelPolicy, probe
-from dataprep.scan_cache import Facts, ScanCache, read_facts
+from dataprep.pictures.colour import Alpha
+from dataprep.pictures.extents import gif_sizes
+from dataprep.pictures.pixels import Filter, Limits, PixelPolicy, probe
+from dataprep.pictures.scan_cache import Facts, ScanCache, read_facts
+from dataprep.pictures.walk import Found, walk
 from dataprep.stage import Context, Stage, TableFunction
-from dataprep.walk import Found, walk
 
 PROJECT_FILE = "dataprep.toml"
 _CACHE = ".dataprep/scan.parquet"

@@ -7,16 +7,16 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.boxes import Box, box_within
-from dataprep.decisions import read_journal
+from dataprep.curate.decisions import read_journal
+from dataprep.curate.edits import Lead
 from dataprep.digest import digest
-from dataprep.edits import Lead
 from dataprep.expand import PARENT
+from dataprep.framing.boxes import Box, box_within
+from dataprep.framing.subjects import upper_body
 from dataprep.manifest import ACTIVE, BASE, BOX, conform
 from dataprep.stage import Context, Row, Stage, TableFunction
 from dataprep.stages.curate import HAND
 from dataprep.stages.curate import columns as hand_columns
-from dataprep.subjects import upper_body
 
 View = Literal["head", "upper-body"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataprep.manifest import SCORE
-from dataprep.seen import NEEDS, seen
+from dataprep.pictures.seen import NEEDS, seen
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 from dataprep.tags.frequency import wilson_lower
 from dataprep.tags.kinds import Kind, kind_of
 

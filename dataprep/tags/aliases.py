@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 
 # name in use < other names, comma-separated; written from how the vocabularies changed over the years
 _TABLE: Final = """

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from dataprep.captions import SEPARATOR, spelled, tag_key
-from dataprep.decisions import ANY
-from dataprep.merge import arranged
+from dataprep.curate.captions import SEPARATOR, spelled, tag_key
+from dataprep.curate.decisions import ANY
+from dataprep.curate.merge import arranged
 from dataprep.tags.aliases import canonical
 
 Tag = dict[str, Any]  # a manifest.TAG

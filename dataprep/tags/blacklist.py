@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Final
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 from dataprep.tags.vocabulary import ARTIST, META, RATING
 
 _CATEGORIES: Final = {RATING: "the rating", META: "about the file, not the picture", ARTIST: "who drew it"}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprep.captions import tag_key, tags_of, unique
+from dataprep.curate.captions import tag_key, tags_of, unique
 from dataprep.tags.assemble import (
     ADDED,
     IN_CAPTION,

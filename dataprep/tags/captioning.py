@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 from dataprep.tags.absorb import Count, Decision, decide
 from dataprep.tags.aliases import canonical
 from dataprep.tags.assemble import ABSORBED, KEPT, PRUNED, caption_text, lead, says

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dataprep.captions import unique
+from dataprep.curate.captions import unique
 from dataprep.errors import ConfigError
 from dataprep.tags.vocabulary import label_spelling
 

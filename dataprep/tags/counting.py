@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 from dataprep.manifest import ACTIVE
 from dataprep.tags.absorb import Count
 from dataprep.tags.columns import Entries

@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from dataprep.captions import KAOMOJI, tag_key
+from dataprep.curate.captions import KAOMOJI, tag_key
 from dataprep.tags.kinds import kind_of
 
 # specific > general; written from how the taggers' vocabulary uses these words

@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal
 
-from dataprep.captions import KAOMOJI, is_sentence_word, tag_key, tags_of
+from dataprep.curate.captions import KAOMOJI, is_sentence_word, tag_key, tags_of
 from dataprep.tags.kind_words import WHOLE, WORDS
 from dataprep.tags.vocabulary import CHARACTER, COPYRIGHT
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, Literal
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 
 Rivalry = Literal["hair length", "hair colour", "eye colour"]
 

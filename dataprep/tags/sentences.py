@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataprep.captions import spaced
+from dataprep.curate.captions import spaced
 from dataprep.tags.assemble import IN_CAPTION, KEPT, caption_text, without_trigger
 from dataprep.tags.columns import TagColumns
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 from dataprep.tags.tokens import Tokenizer, tokenizer, words, written_words
 
 # A whole-word token that CLIP learned earlier than this means something to every model: `hugging` is

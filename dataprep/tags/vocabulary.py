@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from dataprep.captions import KAOMOJI, tag_key
+from dataprep.curate.captions import KAOMOJI, tag_key
 
 GENERAL, ARTIST, COPYRIGHT, CHARACTER, META, RATING = (
     "general",

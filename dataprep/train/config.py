@@ -1,4 +1,4 @@
-"""The trainer's settings: one flat frozen model; `dataprep/train_settings.py` reads it from files and flags.
+"""The trainer's settings: one flat frozen model; `training/settings.py` reads it from files and flags.
 
 Every rule about which settings go together stands here and is checked before a model is loaded. Importing
 this file must not import torch.
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from dataprep.lora_names import block_values
+from dataprep.lora.names import block_values
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, le=10)]

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dataprep.cached import Arrays, read_captions, read_latents, read_manifest
 from dataprep.errors import InputError
 from dataprep.train.config import TrainConfig
+from dataprep.training.cached import Arrays, read_captions, read_latents, read_manifest
 
 Bucket = tuple[int, int]  # width, height, px
 

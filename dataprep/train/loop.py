@@ -17,9 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dataprep.base_fits import refuse_other_latents
-from dataprep.briefing import check_early, compiler_found, default_prompts, start_notes
-from dataprep.cached import base_path
 from dataprep.errors import ConfigError, DiskError, UserError
 from dataprep.export import lora_metadata as metadata
 from dataprep.inference.base import Base, Prediction, load_base
@@ -42,7 +39,10 @@ from dataprep.train.network import TRAINABLE
 from dataprep.train.objective import Objective
 from dataprep.train.optimizers import lr_at, make_optimizer
 from dataprep.train.watch import DIVERGED, NO_NUMBER, LastGood, OnProgress, Progress, Rise, diverged
-from dataprep.train_log import Log
+from dataprep.training.base_fits import refuse_other_latents
+from dataprep.training.briefing import check_early, compiler_found, default_prompts, start_notes
+from dataprep.training.cached import base_path
+from dataprep.training.log import Log
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 READ_EVERY = 10  # steps; reading a loss back waits for the GPU. On a CPU it is read at each step.

@@ -23,8 +23,8 @@ from dataprep.export.lora_metadata import file_bytes
 from dataprep.export.pipeline import SUFFIXES, write_pipeline
 from dataprep.inference.base import Base
 from dataprep.inference.tokens import plain_ids
-from dataprep.lora_names import block_of
-from dataprep.lora_tensors import ADAPTER, kohya_tensors
+from dataprep.lora.names import block_of
+from dataprep.lora.tensors import ADAPTER, kohya_tensors
 from dataprep.store import write_bytes
 from dataprep.train.config import TrainConfig
 from dataprep.train.optimizers import Groups

@@ -26,7 +26,7 @@ from dataprep.pipeline import STAGES
 from dataprep.progress import Observer
 from dataprep.run import Job, run
 from dataprep.settings import build_stages, load_settings
-from dataprep.train_settings import load_config
+from dataprep.training.settings import load_config
 from models.miniature.world import render, signature_drawing
 
 TINY = " --w 64 --h 64 --s 2 --d 1"

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from dataprep.check import CODES, check
 from dataprep.cli import app
-from dataprep.decisions import journal_file
+from dataprep.curate.decisions import journal_file
+from dataprep.curate.taken import Taken, note_taken
 from dataprep.tags.kinds import kind_of
-from dataprep.taken import Taken, note_taken
 from tests.test_check import ABOUT, Row, good, prepared
 
 __all__ = ["good", "prepared"]  # fixtures

@@ -9,7 +9,7 @@ import pytest
 
 from dataprep.export.kohya_rules import Family
 from dataprep.export.presets import Purpose, TrainPlan, epochs, train_toml
-from dataprep.train_settings import load_config
+from dataprep.training.settings import load_config
 
 PLAN = TrainPlan("character", "sd1", 512, 2, 20, 200, 20, "sks", 18, ((512, 512), (384, 640)))
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataprep.lora_names import sgm_path
+from dataprep.lora.names import sgm_path
 
 _UNET = {
     "conv_in": "input_blocks.0.0",

@@ -14,7 +14,7 @@ from dataprep.errors import ModelError
 from dataprep.inference.onnx import open_graph
 from dataprep.inference.tagger import CONVENTIONS, open_tagger, read_labels, squared
 from dataprep.models import LOCAL_MODELS, facts, find, pins
-from dataprep.pixels import PixelPolicy, load_rgb
+from dataprep.pictures.pixels import PixelPolicy, load_rgb
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "wd14"
 PICTURES = sorted((GOLDEN / "images").glob("*.png"))

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from benchmarks.corpus import corpus
-from dataprep.boxes import Box, overlap
 from dataprep.errors import ConfigError
+from dataprep.framing.boxes import Box, overlap
 from dataprep.stage import Context
 from dataprep.stages.crop import Crop
 

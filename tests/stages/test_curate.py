@@ -22,16 +22,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from PIL import Image
 
-from dataprep import decisions
-from dataprep.captions import decode, tag_key, tags_of
+from dataprep.copies.hashing import phash
+from dataprep.curate import decisions
+from dataprep.curate.captions import decode, tag_key, tags_of
+from dataprep.curate.edits import Found, Lead, plan
+from dataprep.curate.taken import read_taken
 from dataprep.digest import digest, file_sha256
-from dataprep.edits import Found, Lead, plan
 from dataprep.export import sync as sync_module
 from dataprep.export.receipt import read_receipt
 from dataprep.export.sync import Wanted, sync
-from dataprep.hashing import phash
 from dataprep.manifest import BASE
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages import curate as curate_module
 from dataprep.stages.curate import HAND, Curate
@@ -39,7 +40,6 @@ from dataprep.stages.prune import Prune
 from dataprep.store import Blobs
 from dataprep.tags.assemble import hand_caption, one_line
 from dataprep.tags.implications import implied
-from dataprep.taken import read_taken
 
 SETTINGS = {"trigger": "sks", "class_word": "girl"}
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from benchmarks.corpus import word_page
 from benchmarks.dedup import measured
-from dataprep.crops import features
+from dataprep.copies.crops import features
+from dataprep.copies.fine import fine
+from dataprep.copies.hashing import texture
+from dataprep.copies.likeness import alike, edges, thumb
 from dataprep.errors import ConfigError
-from dataprep.fine import fine
-from dataprep.hashing import texture
-from dataprep.likeness import alike, edges, thumb
 from dataprep.stage import Context
 from dataprep.stages.dedup import Dedup
 from models.miniature.drawing import signature_drawing

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from dataprep.curate.taken import Taken, note_taken
 from dataprep.digest import file_sha256
 from dataprep.errors import InputError
 from dataprep.export.kohya_reader import differences, read_folder
@@ -23,7 +24,6 @@ from dataprep.stage import Context
 from dataprep.stages.export import Export
 from dataprep.stages.latents import SUFFIX
 from dataprep.store import LostBlob
-from dataprep.taken import Taken, note_taken
 
 Make = Callable[..., dict[str, Any]]
 Tabulate = Callable[[list[dict[str, Any]]], pa.Table]

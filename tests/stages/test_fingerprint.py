@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from benchmarks.corpus import MAKERS, word_page
-from dataprep.likeness import alike, thumb
-from dataprep.pixels import PixelPolicy, load_rgb, load_small
+from dataprep.copies.likeness import alike, thumb
+from dataprep.pictures.pixels import PixelPolicy, load_rgb, load_small
 from dataprep.stage import Context
 from dataprep.stages.fingerprint import Fingerprint
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages.mask import Mask
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dataprep.captions import tag_key
-from dataprep.pixels import PixelCache, PixelPolicy
+from dataprep.curate.captions import tag_key
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
 from dataprep.stage import Context
 from dataprep.stages.prune import Prune
 from dataprep.store import Blobs

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from dataprep.class_plan import reg_plan
+from dataprep.copies.likeness import thumb
 from dataprep.errors import ConfigError
 from dataprep.export.kohya_rules import reg_uses
-from dataprep.likeness import thumb
 from dataprep.stages.fingerprint import Fingerprint
 from dataprep.stages.reg import Reg
 from dataprep.tags.tokens import caption_tokens

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageDraw
 
-from dataprep.decisions import append, decision
+from dataprep.curate.decisions import append, decision
 from dataprep.errors import StageError
 from dataprep.expand import PARENT, expand
 from dataprep.manifest import BASE

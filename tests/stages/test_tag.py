@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dataprep.captions import tags_of
+from dataprep.curate.captions import tags_of
 from dataprep.digest import file_sha256
 from dataprep.models import Model
-from dataprep.pixels import probe
+from dataprep.pictures.pixels import probe
 from dataprep.stage import Context
 from dataprep.stages.prune import Prune
 from dataprep.stages.tag import Tag, scored

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataprep.captions import KAOMOJI, tag_key
+from dataprep.curate.captions import KAOMOJI, tag_key
 from dataprep.tags.aliases import ALIASES, canonical
 from dataprep.tags.implications import IMPLIES
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataprep.captions import tag_key
+from dataprep.curate.captions import tag_key
 from dataprep.tags.implications import IMPLIES, implied, overlaps
 
 

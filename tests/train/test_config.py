@@ -7,7 +7,7 @@ from dataprep.train.config import TrainConfig
 
 
 def test_reading_settings_does_not_import_torch() -> None:
-    code = "import sys; import dataprep.train_settings; assert not {'torch', 'numpy'} & set(sys.modules)"
+    code = "import sys; import dataprep.training.settings; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

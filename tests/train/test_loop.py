@@ -365,7 +365,7 @@ def test_settings_that_go_together_train_and_resume(prepared: Path, settings: di
 def test_without_a_compiler_training_goes_on_uncompiled_with_a_word(
     prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataprep import briefing
+    from dataprep.training import briefing
 
     monkeypatch.setattr(briefing.shutil, "which", lambda name: None)
     seen: list[Progress] = []

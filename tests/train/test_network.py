@@ -14,8 +14,8 @@ from dataprep.errors import ConfigError
 from dataprep.inference.base import Base, config_folder, load_base
 from dataprep.inference.sampling import added_conditions
 from dataprep.inference.tokens import token_ids
-from dataprep.lora_names import BLOCKS, block_of
-from dataprep.lora_tensors import ADAPTER, kohya_tensors
+from dataprep.lora.names import BLOCKS, block_of
+from dataprep.lora.tensors import ADAPTER, kohya_tensors
 from dataprep.train.config import TrainConfig
 from dataprep.train.loop import train
 from dataprep.train.network import (

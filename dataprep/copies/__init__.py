@@ -1,0 +1,1 @@
+"""What is a copy of what: hashes, neighbours, looks compared, and which copy is kept. Pure functions."""

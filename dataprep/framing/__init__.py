@@ -1,0 +1,1 @@
+"""Which buckets a set has, where each picture is cut, and what must stay in it."""

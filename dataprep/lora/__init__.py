@@ -1,0 +1,1 @@
+"""What a .safetensors file names, holds and says of itself."""

@@ -1,0 +1,302 @@
+"""Glue between a prepared folder, the trainer and the terminal: settings, progress, names of results."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataprep.errors import ConfigError, InputError, ModelError
+from dataprep.folders import check_prepared, locked
+from dataprep.inference.torch_compat import chosen_device
+from dataprep.store import write_bytes, write_whole
+from dataprep.training.cached import base_path, read_manifest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dataprep.inference.base import Base, Prediction
+    from dataprep.train.watch import Progress
+
+SETTINGS = "train.toml"
+WORD_TENSORS = {"emb_params", "clip_l", "clip_g"}  # in a learned word's file
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v": "v", "flow": "flow"}  # in a file's metadata
+
+
+def train_folder(
+    directory: Path,
+    config: Path | None,
+    overrides: Sequence[str],
+    resume: bool,
+    device: str,
+    console: Console,
+    *,
+    restart: bool = False,
+) -> Path:
+    """Train on a prepared folder and make its report again, now with the loss curve.
+
+    Args:
+        directory: what `run` left.
+        config: settings file; None for DIR/train.toml where there is one.
+        overrides: texts name=value.
+        resume: go on from the last checkpoint.
+        device: auto, cpu or cuda.
+        console: where progress is shown.
+        restart: remove the checkpoints of a stopped training and begin anew.
+    Returns:
+        The LoRA's file.
+    Raises:
+        UserError, DiskError: see `dataprep.train.loop.train`.
+    """
+    from dataprep.report import write_report
+    from dataprep.train.loop import train
+    from dataprep.training.settings import load_config
+
+    check_prepared(directory)
+    if resume and restart:
+        raise ConfigError("--resume goes on and --restart begins anew: give one of them")
+    own = directory / SETTINGS
+    settings, notes = load_config(config or (own if own.is_file() else None), overrides)
+    for note in notes:
+        console.print(note, highlight=False)
+    bar = _Bar(console)
+    try:
+        with locked(directory):
+            path = train(
+                directory,
+                settings,
+                resume=resume,
+                restart=restart,
+                device=chosen_device(device),
+                on_progress=bar.show,
+            )
+    finally:
+        bar.close()
+    write_report(directory)
+    return path
+
+
+def extract_lora(
+    directory: Path, tuned: Path, config: Path | None, overrides: Sequence[str], device: str
+) -> tuple[Path, dict[str, float]]:
+    """Turn a fine-tuned model into a LoRA, as DIR/model/NAME-extracted.safetensors.
+
+    Args:
+        directory: what `run` left; its manifest and settings name the base model, rank and form.
+        tuned: a diffusers folder, such as `method = "full"` leaves, or one .safetensors file.
+        config: settings file; None for DIR/train.toml where there is one.
+        overrides: texts name=value.
+        device: auto, cpu or cuda.
+    Returns:
+        The file, and the share of each module's squared change that it holds, 0 to 1.
+    Raises:
+        UserError: settings, models, or two models without a common ancestor.
+        DiskError: it cannot be written.
+    """
+    import torch
+
+    from dataprep.export.lora_metadata import extracted_metadata, file_bytes
+    from dataprep.inference.base import load_base
+    from dataprep.lora.extract import extract
+    from dataprep.train.loop import DTYPES
+    from dataprep.training.settings import load_config
+
+    check_prepared(directory)
+    own = directory / SETTINGS
+    settings = load_config(config or (own if own.is_file() else None), overrides)[0]
+    if settings.network not in ("lora", "locon"):
+        raise ConfigError(f"--extract makes network lora or locon, not {settings.network}: set one of them")
+    settings = settings.model_copy(update={"alpha": float(settings.rank), "conv_alpha": None})
+    device = chosen_device(device)
+    base = load_base(base_path(settings.base, read_manifest(directory)[1]), device, torch.float32)
+    found = extract(load_base(tuned, device, torch.float32), base, settings)
+    path = directory / "model" / f"{settings.output_name or tuned.stem}-extracted.safetensors"
+    dtype = DTYPES[settings.save_precision]
+    tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in found.tensors.items()}
+    with locked(directory):
+        write_bytes(path, file_bytes(tensors, extracted_metadata(settings, base, path.stem)))
+    return path, found.kept
+
+
+def energy_text(kept: dict[str, float]) -> str:
+    """The energy kept of each module, one a line, the least first, under a line that sums up."""
+    shares = sorted(kept.values())
+    lines = [
+        f"energy of the change kept in {len(kept)} modules: median {shares[len(shares) // 2]:.1%}, "
+        f"least {shares[0]:.1%}"
+    ]
+    return "\n".join(
+        [*lines, *(f"  {kept[name]:7.2%}  {name}" for name in sorted(kept, key=kept.__getitem__))]
+    )
+
+
+class _Bar:
+    """One progress line with loss, rate and remaining time; on a log, a line every so many steps."""
+
+    _LINES = 10
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn(
+                "epoch {task.fields[epoch]}  loss {task.fields[loss]:.4f}  {task.fields[rate]:.2f} steps/s  "
+                "{task.fields[memory]}"
+            ),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task(
+            "training", total=None, epoch=0, loss=float("nan"), rate=0.0, memory=""
+        )
+        self._said = 0
+        if console.is_terminal:
+            self._bar.start()
+
+    def show(self, progress: Progress) -> None:
+        """One more step was read."""
+        for note in progress.notes:
+            self._console.print(note, highlight=False)
+        if not progress.steps_per_s:  # a step was made before, perhaps by a run that this one goes on from
+            self._bar.reset(self._task, total=progress.steps, completed=progress.step)
+            self._said = progress.step * self._LINES // progress.steps
+        elif self._console.is_terminal:
+            self._bar.update(
+                self._task,
+                total=progress.steps,
+                completed=progress.step,
+                epoch=progress.epoch,
+                loss=progress.loss,
+                rate=progress.steps_per_s,
+                memory=memory_text(progress.memory_bytes),
+            )
+        elif progress.step * self._LINES // progress.steps > self._said:
+            self._said = progress.step * self._LINES // progress.steps
+            remaining_s = (progress.steps - progress.step) / max(1e-9, progress.steps_per_s)
+            self._console.print(
+                f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, "
+                f"{progress.steps_per_s:.2f} steps/s, {remaining_s:.0f} s to go, "
+                f"{memory_text(progress.memory_bytes)}",
+                highlight=False,
+            )
+
+    def close(self) -> None:
+        """Stop drawing."""
+        if self._console.is_terminal:
+            self._bar.stop()
+
+
+def memory_text(gpu_bytes: int) -> str:
+    """The most memory taken so far, GiB: of the GPU, or without one (0) of this process; "" if unknown."""
+    taken, what = gpu_bytes, "on the GPU"
+    if not taken and sys.platform != "win32":
+        import resource
+
+        taken, what = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "in memory"
+        taken *= 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return f"{taken / 2**30:.1f} GiB {what}" if taken else ""
+
+
+def sample_lora(
+    lora: Path, prompts: Sequence[str], out: Path | None, base: Path | None, device: str
+) -> list[Path]:
+    """Draw prompts with what was trained, as NAME-000.png and so on.
+
+    Args:
+        lora: a LoRA in kohya's format, a learned word's embedding, or the folder of a fine-tuned model.
+        prompts: lines in kohya's form.
+        out: folder; None for samples/ beside the LoRA.
+        base: base model; None for the one the prepared folder around the LoRA recorded. A folder is its own.
+        device: auto, cpu or cuda.
+    Raises:
+        InputError: no such file.
+        ModelError: no base model is known, or it cannot be loaded.
+    """
+    if not lora.exists():
+        raise InputError(f"{lora}: there is no such file; `dataprep train` writes DIR/model/NAME.safetensors")
+    import torch
+
+    from dataprep.inference.base import load_base
+    from dataprep.inference.lora import applied
+    from dataprep.inference.sampling import Sampler, parse_prompt, save_png
+
+    orders = [parse_prompt(prompt) for prompt in prompts]
+    kind, said = _trained(lora)  # how it was trained is how it has to be drawn
+    path = lora if kind == "model" else base or _recorded_base(lora)
+    model = load_base(path, chosen_device(device), torch.float32)
+    if kind == "embedding":
+        model = _with_word(lora, model, said)
+    if said.get("modelspec.prediction_type") in PREDICTIONS:
+        model = replace(model, prediction=PREDICTIONS[said["modelspec.prediction_type"]])
+    skip = said.get("ss_clip_skip", "None")
+    with applied(lora if kind == "LoRA" else None, model):
+        sampler = Sampler(
+            model,
+            zero_snr=said.get("ss_zero_terminal_snr") == "True",
+            clip_skip=int(skip) if skip.isdecimal() else None,
+            weighted=said.get("ss_weighted_captions") == "True",
+        )
+        pictures = sampler.draw(orders)
+    folder = out or lora.parent / "samples"
+    paths = [folder / f"{lora.stem}-{number:03d}.png" for number in range(len(prompts))]
+    for path, picture in zip(paths, pictures, strict=True):
+        write_whole(path, partial(save_png, picture))
+    return paths
+
+
+def _trained(path: Path) -> tuple[str, dict[str, str]]:
+    """What a result of training is ("LoRA", "embedding" or "model"), and what it says of itself."""
+    from dataprep.inference.base import read_header
+
+    if path.is_dir():
+        own = path / "training.json"
+        return "model", json.loads(own.read_text("utf-8")) if own.is_file() else {}
+    header = read_header(path)
+    said: dict[str, str] = header.pop("__metadata__", {})
+    return "LoRA" if WORD_TENSORS.isdisjoint(header) else "embedding", said
+
+
+def _with_word(file: Path, model: Base, said: dict[str, str]) -> Base:
+    """The base model with a learned word in it: the trigger, or the file's name as in other programs."""
+    from safetensors.torch import load_file
+
+    from dataprep.train.config import TrainConfig
+    from dataprep.train.network import Embedding
+
+    tensors = load_file(file)
+    rows = [tensors[name] for name in ("emb_params", "clip_l", "clip_g") if name in tensors]  # each (n, C)
+    widths = [encoder.config.hidden_size for encoder in model.text_encoders]
+    if [part.shape[-1] for part in rows] != widths:
+        raise ModelError(f"{file}: an embedding for another family than {model.path.name} ({model.family})")
+    config = TrainConfig(method="embedding", embedding_tokens=len(rows[0]))
+    word = Embedding(model, config, said.get("modelspec.trigger_phrase", file.stem))
+    word.load({f"embedding_{i + 1}.rows": part for i, part in enumerate(rows)})
+    return word.base
+
+
+def next_text(path: Path) -> str:
+    """What was made, and what can be done with it."""
+    kind = _trained(path)[0]
+    also = {
+        "LoRA": f"dataprep inspect {path}",
+        "embedding": "put it into the embeddings folder of A1111 or ComfyUI; there its file name is the word",
+        "model": f"dataprep train {path.parent.parent} --extract {path} for a LoRA of it",
+    }
+    return f"{kind}: {path}\nnext: dataprep sample {path} --prompt '...'   or   {also[kind]}"
+
+
+def _recorded_base(lora: Path) -> Path:
+    directory = lora.resolve().parent.parent
+    if (directory / "manifest.parquet").is_file():
+        meta = read_manifest(directory)[1]
+        if meta.get("models", {}).get("base"):
+            return base_path(None, meta)
+    raise ModelError(f"{lora}: its base model is not known here; name it with --base PATH")

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dataprep.errors import ConfigError
+from dataprep.train.config import TrainConfig
+from dataprep.training.kohya_args import RENAMED, translate
+from dataprep.training.settings import load_config
+
+FILE = """
+[model]
+pretrained_model_name_or_path = "base.safetensors"
+v2 = false
+[network]
+network_module = "networks.lora"
+network_dim = 32
+network_alpha = 16
+network_args = ["conv_dim=8", "conv_alpha=4", "block_dims=2,2,2,2,2,2,2,2,2,2,2,2,8,2,2,2,2,2,2,2,2,2,2,2,2"]
+[data]
+train_data_dir = "./img"
+resolution = "512,512"
+shuffle_caption = true
+keep_tokens = 1
+max_token_length = 225
+clip_skip = 2
+[training]
+learning_rate = 1e-4
+unet_lr = 5e-4
+optimizer_type = "Prodigy"
+optimizer_args = ["decouple=True", "weight_decay=0.01", "betas=0.9,0.999"]
+lr_scheduler = "cosine_with_restarts"
+lr_scheduler_num_cycles = 3
+lr_warmup_steps = 100
+max_train_steps = 1600
+max_train_epochs = 10
+train_batch_size = 4
+mixed_precision = "no"
+save_precision = "float"
+min_snr_gamma = 5
+noise_offset = 0.05
+network_train_unet_only = true
+xformers = true
+sample_sampler = "k_euler_a"
+tokenizer_cache_dir = "x"
+"""
+
+
+def test_an_sd_scripts_file_runs_and_what_is_not_honoured_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "kohya.toml"
+    path.write_text(FILE)
+    config, notes = load_config(path)
+    wanted = {
+        "base": "base.safetensors",
+        "network": "locon",
+        "rank": 32,
+        "alpha": 16,
+        "conv_rank": 8,
+        "conv_alpha": 4,
+        "shuffle": True,
+        "keep_tokens": 1,
+        "token_length": 225,
+        "clip_skip": 2,
+        "unet_rate": 5e-4,
+        "text_encoder_rate": 1e-4,
+        "optimizer": "prodigy",
+        "schedule": "cosine_with_restarts",
+        "cycles": 3,
+        "warmup": 100,
+        "steps": None,
+        "epochs": 10,
+        "batch_size": 4,
+        "precision": "fp32",
+        "save_precision": "fp32",
+        "min_snr_gamma": 5,
+        "noise_offset": 0.05,
+        "train_text_encoder": False,
+        "sampler": "euler_a",
+    }
+    assert {name: getattr(config, name) for name in wanted} == wanted
+    assert config.optimizer_args == {"weight_decouple": True, "weight_decay": 0.01, "betas": (0.9, 0.999)}
+    assert config.block_ranks is not None
+    assert config.block_ranks["MID"] == 8
+    assert any("tokenizer_cache_dir = 'x'" in note and "not honoured" in note for note in notes)
+    assert any("resolution, train_data_dir" in note for note in notes)
+
+
+def test_our_own_files_are_not_touched() -> None:
+    table = {"rank": 4, "optimizer_args": {"weight_decay": 0.1}, "sample_prompts": ["a"], "typo": 1}
+    assert translate(table) == (table, [])
+
+
+def test_steps_hold_where_no_epochs_are_given() -> None:
+    assert translate({"max_train_steps": 500})[0] == {"steps": 500}
+
+
+@pytest.mark.parametrize(("algo", "network"), [("loha", "loha"), ("lokr", "lokr"), ("locon", "locon")])
+def test_lycoris_algorithms_become_networks(algo: str, network: str) -> None:
+    found, notes = translate(
+        {"network_module": "lycoris.kohya", "network_args": [f"algo={algo}", "conv_dim=4", "preset=full"]}
+    )
+    assert found == {"network": network, "conv_rank": 4}
+    assert notes == ["network_args preset=full is not honoured"]
+
+
+def test_block_weights_become_block_rates() -> None:
+    down = ",".join(["0.5"] * 12)
+    found, _ = translate({"network_args": [f"down_lr_weight={down}", "mid_lr_weight=2"]})
+    rates = TrainConfig(**found).block_rates
+    assert rates is not None
+    assert (rates["IN04"], rates["MID"], rates["OUT05"]) == (0.5, 2, 1)
+
+
+def test_every_translated_name_is_one_of_ours() -> None:
+    assert set(RENAMED.values()) <= set(TrainConfig.model_fields)
+
+
+def test_a_value_out_of_range_is_still_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kohya.toml"
+    path.write_text("network_dim = 0")
+    with pytest.raises(ConfigError, match="rank = 0"):
+        load_config(path)
+
+
+def test_what_this_program_writes_for_sd_scripts_is_read_without_loss() -> None:
+    from dataprep.export.presets import TrainPlan, train_toml
+
+    plan = TrainPlan("character", "sd", 512, 2, 20, 100, 50, "sks", 20, ((512, 512),))
+    found, notes = translate(tomllib.loads(train_toml(plan)))
+    config = TrainConfig(**found)
+    assert (config.rank, config.alpha, config.output_name, config.batch_size) == (32, 16, "sks", 2)
+    assert not any("not honoured" in note for note in notes)
+
+
+def load(tmp_path: Path, text: str, *flags: str) -> tuple[TrainConfig, str]:
+    (tmp_path / "kohya.toml").write_text(text)
+    config, notes = load_config(tmp_path / "kohya.toml", flags)
+    return config, "\n".join(notes)
+
+
+def test_zeros_that_mean_off_in_a_graphical_front_ends_file_are_off_here(tmp_path: Path) -> None:
+    off = """min_snr_gamma scale_weight_norms sample_every_n_epochs sample_every_n_steps save_every_n_steps
+    noise_offset multires_noise_iterations network_dropout caption_dropout_rate v_pred_like_loss"""
+    config, notes = load(tmp_path, "".join(f"{name} = 0\n" for name in off.split()) + "color_aug = false")
+    assert config.min_snr_gamma is config.max_norm is config.sample_every_epochs is None
+    assert config.save_every_steps is config.sample_every_steps is None
+    assert "not honoured" not in notes  # False asks for nothing
+
+
+def test_where_an_sd_scripts_file_is_silent_its_own_defaults_hold_and_are_said(tmp_path: Path) -> None:
+    config, notes = load(tmp_path, "unet_lr = 1e-3\nnetwork_args = ['conv_dim=2']")
+    assert (config.rank, config.alpha, config.schedule, config.steps) == (4, 1.0, "constant", 1600)
+    assert (config.unet_rate, config.text_encoder_rate, config.batch_size) == (1e-3, 2e-6, 1)
+    assert (config.conv_rank, config.conv_alpha, config.keep_tokens) == (2, 1.0, 0)
+    assert "as its file is silent: rank 4, alpha 1.0" in notes
+    assert load(tmp_path, "rank = 8\nepochs = 2")[0].schedule == TrainConfig().schedule  # our own file
+
+
+def test_alpha_zero_is_the_rank(tmp_path: Path) -> None:
+    assert load(tmp_path, "network_dim = 8\nnetwork_alpha = 0")[0].alpha == 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer", "args"),
+    [
+        ("AdaFactor", "adafactor", {}),
+        ("prodigyopt.Prodigy", "prodigy", {"bias_correction": True}),
+        ("PagedAdamW8bit", "adamw8bit", {}),
+        ("CAME", "adamw", {}),
+    ],
+)
+def test_optimizers_are_found_or_replaced_by_their_nearest_kin(
+    tmp_path: Path, kind: str, optimizer: str, args: dict[str, object]
+) -> None:
+    given = {
+        "adafactor": '["scale_parameter=False", "relative_step=False", "warmup_init=False"]',
+        "prodigy": '["use_bias_correction=True"]',
+    }.get(optimizer, "[]")
+    config, notes = load(tmp_path, f'optimizer_type = "{kind}"\noptimizer_args = {given}')
+    assert (config.optimizer, config.optimizer_args) == (optimizer, args)
+    assert (f"optimizer_type = '{kind}' is not here" in notes) is (kind in ("PagedAdamW8bit", "CAME"))
+
+
+def test_what_has_no_counterpart_is_named_and_does_not_stop_the_run(tmp_path: Path) -> None:
+    config, notes = load(
+        tmp_path,
+        """
+        network_module = "networks.lora"
+        network_args = ["rank_dropout=0.1", "algo=boft"]
+        lr_scheduler = "adafactor"
+        lr_warmup_steps = 10
+        optimizer_type = "AdaFactor"
+        optimizer_args = ["relative_step=True"]
+        text_encoder_lr = [5e-5, 1e-5]
+        sample_sampler = "heun"
+        sample_prompts = "/nowhere/prompt.txt"
+        """,
+    )
+    assert (config.network, config.rank_dropout, config.schedule) == ("lora", 0, "constant_with_warmup")
+    assert (config.text_encoder_rate, config.sampler, config.sample_prompts) == (5e-5, "ddim", ())
+    for named in ("rank_dropout", "boft", "lr_scheduler", "relative_step", "1e-05", "heun", "prompt.txt"):
+        assert named in notes
+
+
+def test_a_file_of_prompts_is_read(tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("# mine\n\nsks girl --w 512\ngirl\n")
+    config, _ = load(tmp_path, f"network_dim = 8\nsample_prompts = {str(tmp_path / 'prompt.txt')!r}")
+    assert config.sample_prompts == ("sks girl --w 512", "girl")
+
+
+@pytest.mark.parametrize(("args", "network"), [('"dora_wd=True"', "dora"), ('"dora_wd=False"', "lora")])
+def test_dora_is_asked_for_in_lycoris_words(tmp_path: Path, args: str, network: str) -> None:
+    text = f'network_module = "lycoris.kohya"\nnetwork_args = [{args}, "algo=lora"]'
+    config, notes = load(tmp_path, text)
+    assert config.network == network
+    assert "dora_wd" not in notes
+
+
+def test_flags_may_be_sd_scripts_names_and_win_over_the_file(tmp_path: Path) -> None:
+    text = "max_train_steps = 100\nnetwork_dim = 8"
+    assert load(tmp_path, text, "network_dim=2")[0].rank == 2
+    assert load(tmp_path, text, "max_train_epochs=3")[0].steps is None
+    assert load(tmp_path, "max_train_epochs = 3", "steps=5")[0].steps == 5
+
+
+def test_the_prepared_folders_own_file_is_read_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "train.toml").write_text('network_dim = 8\nresolution = "512,512"\n', "utf-8")
+    assert any("decided by the prepared folder" in note for note in load_config(tmp_path / "train.toml")[1])
+    (tmp_path / "manifest.parquet").write_bytes(b"")
+    assert not any("decided by the prepared folder" in n for n in load_config(tmp_path / "train.toml")[1])
+
+
+def test_what_network_dropout_drops_is_said() -> None:
+    settings, notes = translate({"network_dropout": 0.1})
+    assert settings["dropout"] == 0.1
+    assert any("network_dropout = 0.1: dropped before the down matrix" in note for note in notes)
+    assert not any("network_dropout" in note for note in translate({"network_dropout": 0})[1])
+
+
+def test_v_parameterization_is_honoured_when_it_says_no() -> None:
+    assert translate({"v_parameterization": True})[0]["target"] == "v"
+    assert translate({"v_parameterization": False})[0]["target"] == "eps"
