@@ -338,8 +338,9 @@ def _table_key(stage: Stage, table: pa.Table) -> str:
     # Parquet writes values, never what lies under nulls or beyond slices, and (without Arrow's schema) not
     # whether a list's field is called item or element: equal tables are equal bytes.
     sink = pa.BufferOutputStream()
-    # The verdicts so far are input of every table stage, whether it names them or not.
-    names = dict.fromkeys([*stage.needs.names, "role", "state"])
+    # The verdicts so far are input of every table stage, whether it names them or not, and so are their
+    # reasons: a stage that marks rows hands back those of the rows that it leaves as they are.
+    names = dict.fromkeys([*stage.needs.names, "role", "state", "reason"])
     wanted = table.select([name for name in names if name in table.schema.names])
     pq.write_table(
         wanted.replace_schema_metadata(None).combine_chunks(), sink, compression="none", store_schema=False

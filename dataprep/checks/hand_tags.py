@@ -13,6 +13,7 @@ from dataprep.tags.aliases import ALIASES, canonical
 from dataprep.tags.implications import IMPLIES
 from dataprep.tags.kind_words import WHOLE
 from dataprep.tags.kinds import kind_of
+from dataprep.tags.rivals import rivalry
 
 CODES = frozenset({"several-tags-in-one", "other-name"})
 _SEPARATED = re.compile(r"\w\s*[;|]\s*\w")
@@ -81,10 +82,16 @@ def _typed(prepared: Prepared, known: Collection[str]) -> Iterator[tuple[str, Ro
 
 
 def _is_several(key: str, known: Collection[str]) -> bool:
-    """Whether a text is known tags one after the other: three or more, or two of which one counts people."""
+    """Whether a text is known tags one after the other: three or more, or two that can't be one.
+
+    `long hair blue eyes` and `long hair smile` are two; `black hair bow` is a bow, `sunset beach` a beach.
+    """
     parts = _parts(tuple(key.split(" ")), known)
+    if len(parts) < 2 or len(parts) >= _PARTS:
+        return len(parts) >= _PARTS
     people = any(kind_of(part) == "people" for part in parts)
-    return len(parts) >= _PARTS or (len(parts) > 1 and people)
+    phrases = [" " in part for part in parts]
+    return people or all(phrases) or (phrases[0] and kind_of(parts[1]) == "expression")
 
 
 def _parts(words: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
@@ -93,7 +100,7 @@ def _parts(words: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
     for end in range(1, len(words) + 1):
         for start in range(end):
             part, before = " ".join(words[start:end]), best[start]
-            fits = part in known or kind_of(part) == "people"
+            fits = part in known or kind_of(part) == "people" or rivalry(part) is not None
             if fits and before is not None and len(before) + 1 < len(best[end] or words + words):
                 best[end] = (*before, part)
     return best[-1] or ()

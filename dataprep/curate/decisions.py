@@ -11,7 +11,7 @@ import copy
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -43,9 +43,13 @@ class Hand:
     removed: dict[str, str] = field(default_factory=dict)
     order: tuple[str, ...] | None = None  # all tags as arranged by hand
     caption: str | None = None  # the whole caption rewritten by hand, without the trigger word
+    copies: frozenset[str] = frozenset()  # contents of copies whose decisions went into these
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Add one decision. Unknown keys are ignored, so that older programs read newer journals."""
+        if "inherited" in event:
+            self.apply(event["inherited"])
+        self.copies |= frozenset(event.get("copies") or ())
         for tag in event.get("removed") or ():
             self.added.pop(tag_key(tag), None)
             self.removed[tag_key(tag)] = tag
@@ -64,6 +68,7 @@ class Hand:
     def take_over(self, other: Hand) -> None:
         """Add the decisions on what the file held before its bytes changed; where both decide, they win."""
         self.apply({"removed": list(other.removed.values()), "added": list(other.added.values())})
+        self.copies |= other.copies
         for name in ("state", "box", "order", "caption"):
             if getattr(other, name) is not None:
                 setattr(self, name, copy.copy(getattr(other, name)))
@@ -119,11 +124,33 @@ def fold(events: Iterable[Event], start: Mapping[Image, Hand] | None = None) -> 
     hands = copy.deepcopy(dict(start or {}))
     for event in events:
         if "follows" in event:
-            for sha256, view in [image for image in hands if image[0] == event["follows"]]:
-                hands.setdefault((str(event["image"]), view), Hand()).take_over(hands[sha256, view])
+            _follow(hands, str(event["follows"]), str(event["image"]))
         elif "image" in event:
-            hands.setdefault(image_of(event), Hand()).apply(event)
+            image = image_of(event)
+            if event.get("instead"):
+                hands[image] = _instead(
+                    image[0], hands.get(image, Hand()), hands.get((event["heir_of"], image[1]))
+                )
+            hands.setdefault(image, Hand()).apply(event)
+            for sha256 in event.get("copies") or ():  # what was decided there before is the older now
+                if (other := hands.get((sha256, image[1]))) is not None:
+                    other.copies -= {image[0]}
     return hands
+
+
+def _follow(hands: dict[Image, Hand], old: str, new: str) -> None:
+    for sha256, view in [image for image in hands if image[0] == old]:
+        hands.setdefault((new, view), Hand()).take_over(hands[sha256, view])
+    for (sha256, _), hand in hands.items():
+        if old in hand.copies and sha256 != new:
+            hand.copies |= {new}
+
+
+def _instead(sha256: str, own: Hand, newer: Hand | None) -> Hand:
+    """All decisions on a copy that had taken over `own` before; `own` says only whether and what is cut."""
+    if newer is None or sha256 not in newer.copies:  # an undo took back what was newer
+        return own
+    return replace(copy.deepcopy(newer), state=own.state, box=own.box, copies=own.copies)
 
 
 def passed_on(events: Iterable[Event]) -> frozenset[str]:
@@ -155,7 +182,9 @@ def decision(image: Image, who: Who, **what: Any) -> Event:  # noqa: ANN401 - an
         who: where the person decided: a file edited outside, the web page, a command.
         what: any of added, removed, order (lists of tags), caption (text or None for the machine's),
             follows (the sha256 that the file had before: its decisions go over to `image`), heir_of (the
-            sha256 of a picture that is gone, of which this is a copy and gets what stands here),
+            sha256 of a picture that is gone, of which this is a copy and gets what stands here), instead
+            (true: all decisions on heir_of in place of its own, as they are newer), copies (sha256 of copies
+            whose decisions went into this one), inherited (what of theirs stood before this was decided),
             state ("keep", "drop", None), box (left, top, right, bottom in px, or None), and for the record
             file, old and new (the caption's texts), base (names the writing that was edited), silent (those
             of `removed` that were not in the caption, but would take the place of those that were).
@@ -217,7 +246,13 @@ def _checked(event: Event) -> Event:
         raise ValueError(f"caption: wanted a text or null, not {json.dumps(event['caption'])}")
     if "undo" in event and not (isinstance(event["undo"], int) and event["undo"] >= 0):
         raise ValueError(f"undo: wanted a number of decisions, not {json.dumps(event['undo'])}")
-    return event if event.get("box") is None else event | {"box": _box(event["box"])}
+    copies, before = event.get("copies", []), event.get("inherited", {})
+    if not (isinstance(copies, list) and all(isinstance(sha256, str) for sha256 in copies)):
+        raise ValueError(f"copies: wanted a list of sha256, not {json.dumps(copies)}")
+    if not isinstance(before, dict):
+        raise ValueError(f"inherited: wanted decisions, not {json.dumps(before)}")
+    checked = {"inherited": _checked(before)} if before else {}
+    return event | checked if event.get("box") is None else event | checked | {"box": _box(event["box"])}
 
 
 def _box(value: object) -> dict[str, int]:

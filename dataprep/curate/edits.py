@@ -6,12 +6,13 @@ folder that is gone as a whole is an accident, not a decision, and is written ag
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from dataprep.curate.decisions import (
     image_of,
     passed_on,
     read_journal,
-    skipped_text,
 )
 from dataprep.curate.encodings import as_warning
 from dataprep.curate.found import Found as Found
+from dataprep.curate.found import Plan as Plan
+from dataprep.curate.inherited import inherited
 from dataprep.curate.leads import known_leads
 from dataprep.curate.merge import Edit, difference, either, with_removed
 from dataprep.curate.places import caption_beside, place
@@ -68,37 +70,6 @@ def find_edits(
     return [*_Search(out, lead, hands, journal, rewritten or {}, encoding).found()]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run would take over from people."""
-
-    found: tuple[Found, ...]  # files that are not as they were written
-    hands: Mapping[Image, Hand]  # all decisions, those just found included
-    lines: int  # of the journal, those just found included
-    damaged: tuple[int, ...] = ()  # lines of the journal that cannot be read
-    followed: tuple[Event, ...] = ()  # decisions that go over to a file's new content
-    passed_on: frozenset[str] = frozenset()  # contents whose decisions others hold
-
-    @property
-    def events(self) -> list[Event]:
-        """Decisions that are not in the journal yet."""
-        return [*self.followed, *(found.event for found in self.found if found.event is not None)]
-
-    def with_heirs(self, events: Iterable[Event]) -> Plan:
-        """This, and what copies inherit of pictures that are gone."""
-        events = tuple(events)
-        hands, held = fold(events, self.hands), self.passed_on | passed_on(events)
-        followed, lines = (*self.followed, *events), self.lines + len(events)
-        return replace(self, hands=hands, lines=lines, followed=followed, passed_on=held)
-
-    @property
-    def notes(self) -> list[str]:
-        """What people should know, once each."""
-        return list(
-            dict.fromkeys([*skipped_text(self.damaged), *(found.note for found in self.found if found.note)])
-        )
-
-
 def plan(
     out: Path,
     lead: Lead,
@@ -130,7 +101,7 @@ def plan(
     edits = [item.event for item in found if item.event is not None]
     lines = len(journal.events) + len(followed) + len(edits)
     hands = fold([*known, *edits], start)
-    return Plan(tuple(found), hands, lines, journal.damaged, tuple(followed), passed_on(known))
+    return Plan(tuple(found), hands, lines, journal.damaged, tuple(followed), passed_on=passed_on(known))
 
 
 def contents(found: Iterable[Found]) -> dict[str, str]:
@@ -150,6 +121,7 @@ class _Search:
     ) -> None:
         self.out, self.hands, self.rewritten = out, hands, rewritten
         self.encoding, self.leads = encoding, known_leads(out, lead)
+        self.inherited = inherited(out)
         self.last = self._last_in_file(journal.effective())
         self.last_ever = self._last_in_file(journal.events)  # with those that were undone
         self.unfinished = is_unfinished(out)
@@ -311,7 +283,20 @@ class _Search:
         return {(self._now(image_of(event)), event["file"]): event for event in edits}
 
     def _hand(self, entry: Entry) -> Hand:
-        return self.hands.get(self._image(entry), Hand())
+        """The decisions that a file was written with."""
+        own = self.hands.get(self._image(entry), Hand())
+        if extra := self._had(entry):
+            own = copy.deepcopy(own)
+            own.apply(extra)
+        return own
+
+    def _had(self, entry: Entry) -> dict[str, Any]:
+        """What a decision says of copies that the picture stands for, see `Inherited.lacking`."""
+        had = self.inherited.get((entry["image_sha256"], entry["view"] or ""))
+        if had is None:
+            return {}
+        now = frozenset(self.rewritten.get(sha256, sha256) for sha256 in had.copies)
+        return replace(had, copies=now).lacking(self.hands.get(self._image(entry), Hand()))
 
     def _judged(self, entry: Entry, text: Text, sha256: str | None, kind: str) -> Found:
         """What a changed caption means, held against the text that the edit started from."""
@@ -322,7 +307,7 @@ class _Search:
         if not what:
             return Found(name, kind or "spelling", sha256, note=note)
         kind = kind or ("prose" if "caption" in what else "tags")
-        what |= {"file": name, "old": bases[-1], "new": text.text, "base": _writing(entry)}
+        what |= {"file": name, "old": bases[-1], "new": text.text, "base": _writing(entry)} | self._had(entry)
         return Found(name, kind, sha256, decision(self._image(entry), "file", **what), note)
 
     @cached_property

@@ -6,7 +6,7 @@ The copies of a picture that people left out are left out too, except those they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -39,7 +39,9 @@ def head_start(row: Row) -> int:
 
 def is_edited(row: Row) -> bool:
     """Whether people decided anything on this copy, beside what came with the raw picture."""
-    decided = any(row.get(name) is not None for name in ("hand_removed", "hand_order", "hand_box"))
+    decided = any(
+        row.get(name) is not None for name in ("hand_removed", "hand_order", "hand_box", "hand_copies")
+    )
     return decided or bool(_added(row)) or _caption(row) is not None
 
 
@@ -62,15 +64,35 @@ def why_kept(why: str, kept: Row, dropped: Row) -> str:
     return HANDED if why == "larger" and is_edited(kept) and not larger else why
 
 
-def hand_over(dropped: Row, kept: Row) -> str:
+def is_settled(dropped: Row, others: Iterable[Row]) -> bool:
+    """Whether another copy had this one's decisions when it was edited: what stands there is newer."""
+    return any(dropped.get("sha256") in (row.get("hand_copies") or ()) for row in others)
+
+
+def newest_first(group: Sequence[Row], kept: Row) -> list[Row]:
+    """Copies of one picture in the order in which `hand_over` wants them."""
+    return sorted(group, key=lambda row: not is_settled(kept, [row]))
+
+
+def hand_over(dropped: Row, kept: Row, others: Sequence[Row] = ()) -> str:
     """Give the kept copy what people decided on the dropped one; what they decided on it itself stays.
 
+    What was decided after the decisions of copies had been taken over is newer than these, and stands alone.
+
     Args:
-        dropped: with hand columns, raw_caption, width, height, trim_share and distance.
+        dropped: with hand columns, sha256, raw_caption, width, height, trim_share and distance.
         kept: the same, changed in place.
+        others: dropped for the same one.
     Returns:
         What was done, for people; "" if nothing was.
     """
+    if is_settled(dropped, [kept, *others]):
+        return "; that one stands as it was edited by hand since"
+    if is_settled(kept, [dropped]):
+        for name in ("hand_added", "hand_removed", "hand_order", "hand_caption"):
+            kept[name] = dropped.get(name)
+        _hand_over_box(dropped, kept)
+        return "; that one has what was decided by hand on this one since"
     told = [*_hand_over_caption(dropped, kept), *_hand_over_box(dropped, kept)]
     return f"; that one has its {' and '.join(told)} by hand now" if told else ""
 

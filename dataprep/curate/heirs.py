@@ -207,13 +207,22 @@ def by_copy(
         heir = next((ids[name] for name in names if name in ids), None)
         if old is None or heir is None:
             continue
-        image = heir["sha256"], heir.get("view") or ""
-        what = hands.get(image, Hand()).lacks(hands[sha256, ""]) if (sha256, "") in hands else {}
-        if not same_shape(old, heir) or old.get("width") != heir.get("width"):
-            what.pop("box", None)
-        event = decision(image, "file", heir_of=sha256, file=heir["path"], **what)
+        event = _inheritance(old, heir, hands)
         found.append((old, heir, event))
     return found
+
+
+def _inheritance(old: Row, heir: Row, hands: Mapping[Image, Hand]) -> Event:
+    """The decision that gives a copy those on a picture that is gone; newer ones stand for its own."""
+    image = heir["sha256"], heir.get("view") or ""
+    own, gone = hands.get(image, Hand()), hands.get((old["sha256"], ""), Hand())
+    what = {} if old["sha256"] in own.copies else own.lacks(gone)
+    if not same_shape(old, heir) or old.get("width") != heir.get("width"):
+        what.pop("box", None)
+    if heir["sha256"] in gone.copies:  # what is gone had its decisions, and was edited since
+        what = {"instead": True} | {name: box for name, box in what.items() if name == "box"}
+    copies = sorted({*gone.copies, old["sha256"]} - {heir["sha256"]})
+    return decision(image, "file", heir_of=old["sha256"], file=heir["path"], copies=copies, **what)
 
 
 def lost_edits(hands: Mapping[Image, Hand], passed_on: Iterable[str], now: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dataprep.curate.captions import Lead
 from dataprep.curate.decisions import Hand, Image
+from dataprep.curate.raw_captions import raw_hands
 from dataprep.digest import file_sha256
 from dataprep.errors import InputError
 from dataprep.folders import STATE_FOLDER
@@ -25,13 +26,13 @@ class LastRun:
 
     Attributes:
         lead: what its training captions start with.
-        whole: the whole captions that were written by hand.
+        start: what came with the raw pictures.
         encoding: of captions that are not UTF-8; None: told by their bytes.
         rewritten: path, old sha256 and new sha256 of raw files whose bytes changed since.
     """
 
     lead: Lead
-    whole: Mapping[Image, Hand] = field(default_factory=dict)
+    start: Mapping[Image, Hand] = field(default_factory=dict)
     encoding: str | None = None
     rewritten: tuple[tuple[str, str, str], ...] = ()
 
@@ -49,16 +50,12 @@ def last_run(manifest: Path) -> LastRun:
         raise InputError(
             f"{manifest}: damaged or not a dataprep manifest; run `dataprep run` again"
         ) from error
-    names = ["sha256", "view", "hand_caption"]
+    names = ["sha256", "view", "raw_caption"]
     rows = table.select(names).to_pylist() if set(names) <= set(table.schema.names) else []
-    whole = {
-        (row["sha256"], row["view"] or ""): Hand(caption=row["hand_caption"])
-        for row in rows
-        if row["hand_caption"] is not None
-    }
-    encoding = about.get("settings", {}).get("curate", {}).get("caption_encoding")
+    curate = about.get("settings", {}).get("curate", {})
+    start = raw_hands(rows, curate.get("captions", "merge"))
     lead = Lead(about.get("trigger"), about.get("class_word"))
-    return LastRun(lead, whole, encoding, tuple(_rewritten(manifest, table)))
+    return LastRun(lead, start, curate.get("caption_encoding"), tuple(_rewritten(manifest, table)))
 
 
 def _rewritten(manifest: Path, table: pa.Table) -> Iterator[tuple[str, str, str]]:

@@ -1,13 +1,14 @@
 """What each run left behind, captions and decisions, and the way back to it.
 
 A snapshot is taken when the next run or `undo` begins: until then the receipt is the snapshot. Undo takes
-nothing out of the journal of decisions; it adds a line, so that undo can be undone.
+nothing out of the journal of decisions; it adds a line, and first keeps what was edited since the last run as
+a snapshot of its own, so that undo can be undone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,11 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dataprep.curate.captions import decode
 from dataprep.curate.decisions import ANY, JOURNAL, append, read_journal
 from dataprep.curate.edits import Found, Plan, contents, plan
 from dataprep.curate.heirs import gone_pictures, held_by_none
 from dataprep.curate.journal_guard import keep, restore
-from dataprep.curate.last_run import last_run
+from dataprep.curate.last_run import LastRun, last_run
+from dataprep.curate.places import caption_beside
 from dataprep.curate.taken import is_unfinished, note_taken, read_taken
 from dataprep.errors import InputError
 from dataprep.export.receipt import journal, read_receipt, receipt_file, to_table, write_receipt
@@ -80,7 +83,7 @@ def _captions(table: pa.Table) -> dict[Key, str]:
 
 def _captions_written(out: Path) -> pa.Table:
     receipt = read_receipt(out)
-    return receipt.filter(pc.equal(receipt["kind"], "caption")).select(_COLUMNS)
+    return receipt.filter(pc.equal(receipt["kind"], "caption")).select(["file", *_COLUMNS])
 
 
 def record(out: Path) -> Snapshot | None:
@@ -91,18 +94,49 @@ def record(out: Path) -> Snapshot | None:
     """
     if not receipt_file(out).is_file():
         return None
-    table, old = _captions_written(out), _files(out)
+    time = datetime.fromtimestamp(receipt_file(out).stat().st_mtime, UTC)
+    return _kept(out, _captions_written(out).select(_COLUMNS), read_taken(out).decisions, time)
+
+
+def _kept(out: Path, captions: pa.Table, decisions: int, time: datetime, spare: str = "") -> Snapshot:
+    """A snapshot of these captions: the newest if it is that, else another; the oldest goes, not `spare`."""
+    old = _files(out)
     newest = _read(old[-1]) if old else None
-    decisions = read_taken(out).decisions
-    if newest and (newest.decisions, dict(newest.captions)) == (decisions, _captions(table)):
+    if newest and (newest.decisions, dict(newest.captions)) == (decisions, _captions(captions)):
         return newest
-    time = datetime.fromtimestamp(receipt_file(out).stat().st_mtime, UTC).isoformat(timespec="seconds")
     run = f"{int(newest.run) + 1 if newest else 1:04d}"
-    about = json.dumps({"time": time, "decisions": decisions}).encode()
-    write_table(_folder(out) / f"{run}.parquet", table.replace_schema_metadata({_ABOUT: about}))
+    about = json.dumps({"time": time.isoformat(timespec="seconds"), "decisions": decisions}).encode()
+    write_table(_folder(out) / f"{run}.parquet", captions.replace_schema_metadata({_ABOUT: about}))
     for path in old[: max(0, len(old) + 1 - KEPT)]:
-        path.unlink(missing_ok=True)
+        if path.stem != spare:
+            path.unlink(missing_ok=True)
     return _read(_folder(out) / f"{run}.parquet")
+
+
+def _record_edited(out: Path, found: Iterable[Found], encoding: str | None, spare: str) -> Snapshot:
+    """Keep what stands in the folder now, edits that no run has seen included; they are in the journal."""
+    found = list(found)
+    changed = {item.file: item for item in found}
+    gone = {caption_beside(item.file) for item in found if item.kind == "picture-deleted"}
+    table = _captions_written(out)
+    files, written = table["file"].to_pylist(), table["caption"].to_pylist()
+    pairs = zip(files, written, strict=True)
+    now = [_text_now(out, changed.get(file), text or "", encoding) for file, text in pairs]
+    table = table.set_column(table.schema.get_field_index("caption"), "caption", pa.array(now, pa.string()))
+    table = table.filter(pa.array([file not in gone for file in files], pa.bool_()))
+    return _kept(out, table.select(_COLUMNS), len(read_journal(out).events), datetime.now(UTC), spare)
+
+
+def _text_now(out: Path, item: Found | None, written: str, encoding: str | None) -> str:
+    """What a caption file says, where it is not as it was written."""
+    if item is None or item.kind in ("lost", "unreadable"):
+        return written
+    if item.event is not None and "new" in item.event:
+        return str(item.event["new"])
+    path = out / (item.at or item.file)
+    if item.sha256 is None or not path.is_file():
+        return "" if item.kind == "deleted" else written
+    return decode(path.read_bytes(), encoding).text
 
 
 def edited_files(out: Path) -> list[Found]:
@@ -116,8 +150,11 @@ def edited_files(out: Path) -> list[Found]:
 
 def _planned(out: Path) -> Plan:
     """What the next run would take over from people, looking at the raw files as they are now."""
-    last = last_run(check_prepared(out))
-    return plan(out, last.lead, last.whole, last.rewritten, last.encoding)
+    return _planned_from(out, last_run(check_prepared(out)))
+
+
+def _planned_from(out: Path, last: LastRun) -> Plan:
+    return plan(out, last.lead, last.start, last.rewritten, last.encoding)
 
 
 def edits_text(out: Path) -> list[str]:
@@ -157,7 +194,7 @@ def _what(found: Found) -> str:
 
 
 def undo(out: Path, to: str | None = None) -> str:
-    """Bring captions and decisions back to what an earlier run left.
+    """Bring captions and decisions back to what an earlier run left; what was edited since is kept.
 
     Args:
         out: the prepared folder.
@@ -173,23 +210,29 @@ def undo(out: Path, to: str | None = None) -> str:
         restored = restore(out)
         finish_undo(out)
         now = record(out)
-        planned = _planned(out)
+        last = last_run(check_prepared(out))
+        planned = _planned_from(out, last)
         taken = read_taken(out).decisions
         changed = restored or bool(planned.events) or len(read_journal(out).events) > taken
         target = _target(snapshots(out), now, to, changed=changed)
         append(out, planned.events)  # what is about to be taken back is in the journal
         lines = len(read_journal(out).events)
-        work = {"to": target.run, "lines": lines, "found": contents(planned.found)}
+        is_pending = lines > taken or any(found.event or found.sha256 for found in planned.found)
+        if is_pending:
+            now = _record_edited(out, planned.found, last.encoding, target.run)
+        deleted = [found.file for found in planned.found if found.kind == "picture-deleted"]
+        work = {"to": target.run, "lines": lines, "found": contents(planned.found), "deleted": deleted}
         write_bytes(_work_file(out), json.dumps(work, ensure_ascii=False).encode())
         count = finish_undo(out)
         keep(out)
     told = f"{JOURNAL} was damaged or gone, and is what the last run knew. " if restored else ""
-    if planned.events:  # no snapshot has them
-        told += f"Edits made since the last run are taken back too; only {JOURNAL} still tells of them. "
+    run = now.run if now else target.run
+    if is_pending:
+        told += f"What was edited since the last run is taken back too, and kept as {run}. "
     return (
         f"{told}{count} captions and all decisions are what run {target.run} ({target.time}) left. The next "
         f"`dataprep run` brings pictures back that were dropped since, and applies settings changed since; "
-        f"`dataprep undo --to {now.run if now else target.run}` takes this back"
+        f"`dataprep undo --to {run}` takes this back"
     )
 
 
@@ -227,7 +270,7 @@ def finish_undo(out: Path) -> int:
     if not any("undo" in event for event in read_journal(out).events[work["lines"] :]):
         time = datetime.now(UTC).isoformat(timespec="seconds")
         append(out, [{"time": time, "who": "command", "undo": target.decisions, "to": target.run}])
-    count = _restore(out, target, work["found"])
+    count = _restore(out, target, work["found"], work.get("deleted", ()))
     files = {**read_taken(out).files, **work["found"]}
     noted = replace(read_taken(out), decisions=len(read_journal(out).events), files=files)
     note_taken(out, replace(noted, running=is_unfinished(out)))
@@ -236,10 +279,12 @@ def finish_undo(out: Path) -> int:
     return count
 
 
-def _restore(out: Path, target: Snapshot, found: Mapping[str, str]) -> int:
+def _restore(out: Path, target: Snapshot, found: Mapping[str, str], deleted: Collection[str]) -> int:
     """Write the snapshot's captions, but over nothing that was edited after the undo began."""
     count = 0
-    entries = read_receipt(out).to_pylist()
+    # A picture that is not there shall not look as if it were deleted once more: the next run writes it.
+    gone = {file for file in deleted if not (out / file).exists()}
+    entries = [entry for entry in read_receipt(out).to_pylist() if entry["file"] not in gone]
     for entry in entries:
         text = target.captions.get((entry["image_sha256"], entry["view"] or "", entry["role"]))
         if entry["kind"] != "caption" or text is None:

@@ -14,13 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.curate.captions import decode, is_prose, tags_of
 from dataprep.curate.decisions import Hand, Image, append
 from dataprep.curate.edits import Found, Lead, Plan, contents, plan
 from dataprep.curate.encodings import EncodingName
 from dataprep.curate.heirs import Before, before, by_copy, by_look, by_name, lost_edits, lost_text, remember
 from dataprep.curate.journal_guard import check_whole, keep, loss
 from dataprep.curate.leads import Leads, known_leads, pairs
+from dataprep.curate.raw_captions import RawCaptions, raw_hands
 from dataprep.curate.snapshots import finish_undo, record
 from dataprep.curate.taken import Taken, note_taken
 from dataprep.errors import RowError
@@ -28,7 +28,6 @@ from dataprep.manifest import ACTIVE, BASE, BOX, DROPPED, conform
 from dataprep.stage import Context, Row, Stage, TableFunction
 from dataprep.stages.fingerprint import Fingerprint
 from dataprep.store import disk_faults
-from dataprep.tags.kinds import known_tags
 
 log = logging.getLogger("dataprep.curate")
 
@@ -44,6 +43,7 @@ HAND = pa.schema(
         ("hand_removed", pa.list_(pa.string())),  # null: none
         ("hand_order", pa.list_(pa.string())),  # null: the machine's order
         ("hand_caption", pa.string()),  # the whole caption without the trigger word, null: made of tags
+        ("hand_copies", pa.list_(pa.string())),  # sha256 of copies whose decisions are in these; null: none
     ]
 )
 _COLUMNS = [
@@ -59,28 +59,6 @@ _COLUMNS = [
     "width",
     "height",
 ]
-RawCaptions = Literal["merge", "keep", "ignore"]
-
-
-def raw_hands(rows: Iterable[Row], captions: RawCaptions) -> dict[Image, Hand]:
-    """Captions that came with the raw pictures, as decisions that precede all others.
-
-    Args:
-        rows: with sha256, view and raw_caption.
-        captions: merge: tags count as added by hand, sentences as the whole caption; keep: the text is the
-            whole caption; ignore: nothing.
-    """
-    hands: dict[Image, Hand] = {}
-    for row in rows:
-        text = decode((row["raw_caption"] or "").encode("utf-8", "surrogatepass")).text
-        if not text or captions == "ignore":
-            continue
-        hand = hands.setdefault((row["sha256"], row["view"] or ""), Hand())
-        if captions == "keep" or is_prose(text, known_tags(text)):
-            hand.caption = hand.caption or text
-        else:
-            hand.apply({"added": tags_of(text)})
-    return hands
 
 
 class Curate(Stage, frozen=True):
@@ -286,4 +264,5 @@ def _cells(hand: Hand, lead: Lead, role: str) -> dict[str, Any]:
         "hand_removed": own(hand.removed.values()),
         "hand_order": None if hand.order is None else own(hand.order),
         "hand_caption": None if hand.caption is None else lead.prose(hand.caption, role),
+        "hand_copies": sorted(hand.copies) or None,
     }

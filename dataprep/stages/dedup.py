@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
 from dataprep.copies.duplicates import find_copies
-from dataprep.curate.hand_copies import COLUMNS, drop_copies_of, hand_over, left_out, why_kept
+from dataprep.curate.hand_copies import (
+    COLUMNS,
+    drop_copies_of,
+    hand_over,
+    is_settled,
+    left_out,
+    newest_first,
+    why_kept,
+)
 from dataprep.errors import ConfigError
 from dataprep.manifest import ACTIVE, DROPPED
 from dataprep.stage import Context, Row, Stage, TableFunction
@@ -19,7 +28,7 @@ class Dedup(Stage, frozen=True):
     """Settings of the duplicate search."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -44,6 +53,8 @@ class Dedup(Stage, frozen=True):
             ("hand_state", pa.string()),
             ("hand_added", pa.list_(pa.string())),
             *COLUMNS,
+            ("hand_copies", pa.list_(pa.string())),
+            ("sha256", pa.string()),
             ("raw_caption", pa.string()),
             ("pixels_key", pa.string()),
         ]
@@ -78,8 +89,9 @@ class Dedup(Stage, frozen=True):
 
         def dedup(table: pa.Table) -> pa.Table:
             rows = table.to_pylist()
+            added = dict.fromkeys(name for name in self.adds.names if name not in self.needs.names)
             for row in rows:
-                row.update(dict.fromkeys(name for name in self.adds.names if name not in self.needs.names))
+                row.update(added)
             for role in ("train", "reg"):
                 own = [row for row in rows if row["role"] == role]
                 alive = [row for row in own if row["state"] == ACTIVE]
@@ -97,13 +109,18 @@ class Dedup(Stage, frozen=True):
         return dedup
 
     def _mark(self, rows: list[Row]) -> None:
+        groups: dict[int, dict[str, str]] = {}
         for copy in find_copies(rows, self.max_distance, mirrored=self.mirrored):
             row, kept = rows[copy.row], rows[copy.of]
             row.update(distance=copy.distance)
             why = why_kept(copy.why, kept, row)
-            self._drop(
-                row, kept, f"duplicate: of {kept['path']}, distance {copy.distance}; that one is {why}"
-            )
+            told = f"duplicate: of {kept['path']}, distance {copy.distance}; that one is {why}"
+            groups.setdefault(copy.of, {})[row["id"]] = told
+        by_id = {row["id"]: row for row in rows}
+        for of, told_of in groups.items():
+            copies = newest_first([by_id[name] for name in told_of], rows[of])
+            for row in copies:
+                self._drop(row, rows[of], told_of[row["id"]], copies)
         rest = [row for row in rows if row["state"] == ACTIVE]
         if self.crops:
             self._drop_crops(rest)
@@ -127,20 +144,28 @@ class Dedup(Stage, frozen=True):
             if kept["state"] == ACTIVE and row["hand_state"] != "keep":
                 self._drop(row, kept, f"crop: of {kept['path']}, shows {cut.share:.0%} of it")
 
-    def _drop(self, row: Row, kept: Row, why: str) -> None:
+    def _drop(self, row: Row, kept: Row, why: str, copies: Sequence[Row] = ()) -> None:
         row.update(duplicate_of=kept["id"], duplicate_group=kept["id"], state=DROPPED)
         kept["duplicate_group"] = kept["id"]
-        row["reason"] = f"dedup:{why}{hand_over(row, kept)}{self._caption_note(row, kept)}"
+        told = hand_over(row, kept, copies)
+        note = self._caption_note(row, kept, settled=is_settled(row, [kept, *copies]))
+        row["reason"] = f"dedup:{why}{told}{note}"
 
-    def _caption_note(self, row: Row, kept: Row) -> str:
-        """What becomes of a dropped copy's caption, "" if it has none that the kept one lacks."""
+    def _caption_note(self, row: Row, kept: Row, *, settled: bool) -> str:
+        """What becomes of a dropped copy's caption, "" if it has none that the kept one lacks.
+
+        Args:
+            row: the dropped copy.
+            kept: the kept one; gets tags.
+            settled: whether the kept one was edited after it had taken over what this one has.
+        """
         known = {*(kept["hand_added"] or ()), *(kept["hand_removed"] or ())}
         tags = [tag for tag in row["hand_added"] or () if tag not in known]
         if row["hand_caption"] and row["hand_caption"] != kept["hand_caption"]:
             return "; its caption was not used"
         if not tags:
             return "; its caption was not used" if row["raw_caption"] and not kept["raw_caption"] else ""
-        if self.captions == "report" or kept["hand_caption"]:
+        if settled or self.captions == "report" or kept["hand_caption"]:
             return f"; its tags were not used: {', '.join(tags)}"
         own = kept["hand_added"] or ()
         against = [tag for tag in tags if contradicts(tag, own)]

@@ -22,10 +22,17 @@ _LIST: Final = """
     translation request, twitter logo, twitter username, upscaled, username, variant set,
     virtual youtuber, watermark, web address, weibo username
 """
-# Last words of what whoever drew, posted or sells a picture writes on it: `weibo logo`, `fanbox username`.
+# Whose logos stand on pictures that were posted there; others, `adidas logo`, are on what people wear.
+_SITES: Final = """
+    amazon artist artstation bilibili bluesky booth ci-en circle company copyright deviantart discord dlsite
+    facebook fanbox fansly fantia gumroad instagram ko-fi line lofter newgrounds nijie patreon paypal picarto
+    pinterest pixiv plurk reddit sample skeb social_media subscribestar telegram tiktok tinami tumblr twitch
+    twitter vk website weibo x xiaohongshu youtube
+"""
+_LOGOS: Final = frozenset(f"{site.replace('_', ' ')} logo" for site in _SITES.split())
+# Last words of what whoever drew, posted or sells a picture writes on it: `song name`, `fanbox username`.
 _ENDINGS: Final = (
     " commentary",
-    " logo",
     " name",
     " request",
     " reward",
@@ -50,6 +57,6 @@ def why_unwanted(tag: str, category: str, extra: Iterable[str] = ()) -> str | No
     pattern = next((one for one in extra if fnmatchcase(key, tag_key(one))), None)
     if pattern is not None:
         return f"blacklist: your list has {pattern!r}"
-    if key in _TAGS or key.endswith(_ENDINGS):
+    if key in _TAGS or key in _LOGOS or key.endswith(_ENDINGS):
         return "blacklist: says nothing about what is seen"
     return None

@@ -28,7 +28,13 @@ def found(directory: Path, code: str) -> list[str]:
         ("sks girl, smile|hat", True),
         ("sks girl, smile, hat, very long hair", False),
         ("sks girl, ;_;, |_|, ;d", False),
+        ("sks girl, long hair blue eyes", True),
+        ("sks girl, long hair smile", True),
+        ("sks girl, pleated skirt black thighhighs", True),
         ("sks girl, smile hat", False),  # two may be a name
+        ("sks girl, black hair bow", False),  # a bow, not black hair
+        ("sks girl, very long hair, looking at viewer, hair between eyes, white school swimsuit", False),
+        ("sks girl, star-shaped hair ornament, blue eyes white dragon (yu-gi-oh!)", False),
         ("sks girl, red summer dress", False),
         ("sks girl, my hat from paris", False),
     ],

@@ -137,6 +137,9 @@ def test_a_box_may_be_a_list_in_the_documented_order(tmp_path: Path) -> None:
         ({"state": "dropped"}, 'state: wanted "keep", "drop" or null'),
         ({"caption": ["A girl."]}, "caption: wanted a text"),
         ({"undo": "all"}, "undo: wanted a number"),
+        ({"copies": "abc"}, "copies: wanted a list of sha256"),
+        ({"inherited": ["hat"]}, "inherited: wanted decisions"),
+        ({"inherited": {"added": "hat"}}, "added: wanted a list of tags"),
     ],
 )
 def test_a_whole_line_that_says_what_cannot_be_is_named_with_its_file(
@@ -145,3 +148,26 @@ def test_a_whole_line_that_says_what_cannot_be_is_named_with_its_file(
     line(tmp_path, **what)
     with pytest.raises(InputError, match=f"decisions.jsonl: line 1: .*{said}"):
         read_journal(tmp_path)
+
+
+OLD, NEW = ("old", ""), ("new", "")
+EDITED = [
+    decision(OLD, "file", removed=["hat", "*"]),
+    decision(NEW, "file", added=["*"], inherited={"removed": ["hat", "*"]}, copies=["old"]),
+]
+
+
+def test_an_edit_starts_from_what_was_inherited_and_the_newer_of_two_copies_has_the_other() -> None:
+    hands = fold(EDITED)
+    assert hands[NEW] == Hand(copies=frozenset({"old"}))
+    hands = fold([*EDITED, decision(OLD, "file", added=["cat"], copies=["new"])])
+    assert (hands[OLD].copies, hands[NEW].copies) == (frozenset({"new"}), frozenset())
+    moved = fold([*EDITED, decision(("converted", ""), "file", follows="old")])
+    assert moved[NEW].copies == {"old", "converted"}
+
+
+def test_newer_decisions_stand_in_place_of_a_copys_own_unless_they_were_undone() -> None:
+    heir = decision(OLD, "file", heir_of="new", instead=True)
+    assert not fold([*EDITED, heir])[OLD].removed
+    journal = Journal((*EDITED, heir, {"undo": 1, "to": "0001"}))
+    assert [*journal.hands()[OLD].removed] == ["hat", "*"]

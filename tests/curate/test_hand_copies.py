@@ -119,3 +119,15 @@ def test_captions_that_came_with_raw_pictures_are_no_edits() -> None:
     assert head_start(copy(raw_caption="red hair", hand_added=["red hair"])) == 0
     assert head_start(copy(raw_caption="red hair", hand_added=["red hair", "hat"])) > 0
     assert why_kept("larger", copy(width=200), copy(hand_added=["hat"])) == "larger"
+
+
+def test_what_was_decided_after_taking_over_stands_alone() -> None:
+    old = copy(sha256="old", hand_caption="Hers.", hand_removed=["tree"])
+    new = copy(sha256="new", width=200, height=200, hand_copies=["old"])
+    assert hand_over(old, new) == "; that one stands as it was edited by hand since"
+    assert (new.get("hand_caption"), new.get("hand_removed")) == (None, None)
+    third = copy(sha256="third", width=400, height=400)
+    assert hand_over(old, third, [old, new]) == "; that one stands as it was edited by hand since"
+    assert hand_over(new, old) == "; that one has what was decided by hand on this one since"
+    assert (old["hand_caption"], old["hand_removed"]) == (None, None)
+    assert head_start(new) > 0

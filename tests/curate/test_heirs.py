@@ -11,7 +11,7 @@ from PIL import Image
 
 from dataprep.check import check
 from dataprep.curate.decisions import Hand, read_journal
-from dataprep.curate.heirs import Before, by_look, by_name, gone_pictures
+from dataprep.curate.heirs import Before, by_copy, by_look, by_name, gone_pictures
 from dataprep.curate.snapshots import edits_text
 
 
@@ -152,3 +152,14 @@ def test_what_a_copy_inherits_contradicts_nothing_of_its_own(
     own(mine)
     yours.apply(other)
     assert mine.lacks(yours) == lacking
+
+
+def test_a_copy_that_took_over_before_it_was_edited_gets_nothing_again() -> None:
+    shape = {"width": 100, "height": 100}
+    old = {"id": "o", "sha256": "old", "path": "o.png", "duplicate_of": "n"} | shape
+    new = {"id": "n", "sha256": "new", "path": "n.png", "duplicate_of": None} | shape
+    hands = {("old", ""): Hand(removed={"hat": "hat"}), ("new", ""): Hand(copies=frozenset({"old"}))}
+    ((*_, event),) = by_copy(["old"], Before([old, new]), [new], hands)
+    assert (event["heir_of"], event["copies"], event.get("removed")) == ("old", ["old"], None)
+    ((*_, event),) = by_copy(["new"], Before([old, new]), [old], hands)
+    assert (event["heir_of"], event["copies"], event["instead"]) == ("new", ["new"], True)

@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         ("sha256", pa.string()),
         ("bytes", pa.int64()),
         ("view", pa.string()),
-        ("hand_caption", pa.string()),
+        ("raw_caption", pa.string()),
     ]
 )
 
@@ -39,7 +39,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         os.utime(raw / name, (1_000_000_000, 1_000_000_000))
         sha256 = hashlib.sha256(data).hexdigest()
         rows.append({"path": name, "role": "train", "sha256": sha256, "bytes": len(data)})
-    rows[0]["hand_caption"] = "A girl."
+    rows[0]["raw_caption"] = "She waves at us from a hill."
+    rows[1]["raw_caption"] = "hat"
     about = {"trigger": "sks", "class_word": "girl", "settings": {"curate": {"caption_encoding": "cp1251"}}}
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     pq.write_table(
@@ -57,7 +58,8 @@ def test_what_the_last_run_was_given_is_read_from_its_manifest(folders: tuple[Pa
     raw, manifest = folders
     last = last_run(manifest)
     assert (last.lead.trigger, last.lead.class_word, last.encoding) == ("sks", "girl", "cp1251")
-    assert [hand.caption for hand in last.whole.values()] == ["A girl."]
+    told = [(hand.caption, [*hand.added]) for hand in last.start.values()]
+    assert told == [("She waves at us from a hill.", []), (None, ["hat"])]
     assert last.rewritten == ()
     assert (raw / "a.png").is_file()
 

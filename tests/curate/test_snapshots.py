@@ -98,7 +98,7 @@ def test_undo_takes_hand_edits_back_and_keeps_them_in_the_journal(out: Path) -> 
     append(out, [decision(("b", ""), "page", state="drop")])
     told = undo(out)
     assert "run 0001" in told
-    assert "only decisions.jsonl still tells of them" in told  # no snapshot has what was edited since
+    assert "What was edited since the last run is taken back too, and kept as 0002. " in told
     assert text(out) == "sks girl, 1girl, smile"
     journal = read_journal(out)
     assert journal.effective() == []
@@ -123,6 +123,43 @@ def test_undo_can_be_undone(out: Path) -> None:
     assert [event["added"] for event in read_journal(out).effective()] == [["scarf"]]
 
 
+def test_edits_that_no_run_has_seen_come_back_when_undo_is_undone(out: Path) -> None:
+    edit(out, "sks girl, 1girl, smile, scarf")
+    (out / FOLDER / "b.txt").unlink()
+    assert undo(out).endswith("`dataprep undo --to 0002` takes this back")
+    assert (text(out), text(out, "b")) == ("sks girl, 1girl, smile", "sks girl, 1girl, hat")
+    undo(out, "0002")
+    assert (text(out), text(out, "b")) == ("sks girl, 1girl, smile, scarf", "")
+    events = read_journal(out).effective()
+    assert {event["file"][-5:]: event.get("removed") for event in events} == {
+        "a.txt": None, "b.txt": ["1girl", "hat", "*"]
+    }  # fmt: skip
+    assert edited_files(out) == []
+    undo(out, "0001")
+    assert (text(out), read_journal(out).effective()) == ("sks girl, 1girl, smile", [])
+
+
+def test_an_edit_made_after_an_undo_is_kept_by_the_next(out: Path) -> None:
+    edit(out, "sks girl, scarf")
+    undo(out)
+    edit(out, "sks girl, 1girl, smile, cat")
+    told = undo(out, "0002")
+    assert text(out) == "sks girl, scarf"
+    undo(out, told.rsplit("--to ")[1][:4])
+    assert text(out) == "sks girl, 1girl, smile, cat"
+    assert [event["added"] for event in read_journal(out).effective()] == [["cat"]]
+
+
+def test_the_oldest_snapshot_is_not_dropped_while_undo_goes_there(out: Path) -> None:
+    record(out)
+    first = out / ".dataprep/snapshots/0001.parquet"
+    for number in range(2, KEPT + 1):
+        first.with_name(f"{number:04d}.parquet").write_bytes(first.read_bytes())
+    edit(out, "sks girl, scarf")
+    undo(out, "1")
+    assert text(out) == "sks girl, 1girl, smile"
+
+
 def test_a_run_after_undo_does_not_bring_the_undone_edit_back(out: Path) -> None:
     edit(out, "sks girl, 1girl, smile, scarf")
     run(out, {"a": "1girl, smile", "b": "1girl, hat"})
@@ -145,6 +182,18 @@ def test_a_deleted_caption_comes_back(out: Path) -> None:
     assert text(out) == "sks girl, 1girl, smile"
 
 
+def test_a_deleted_picture_comes_back_with_the_next_run(out: Path) -> None:
+    for suffix in (".png", ".txt"):
+        (out / FOLDER / f"a{suffix}").unlink()
+    told = undo(out)
+    assert edited_files(out) == []  # it is not deleted anew
+    run(out, {"a": "1girl, smile", "b": "1girl, hat"})
+    assert (out / FOLDER / "a.png").is_file()
+    assert read_journal(out).effective() == []
+    undo(out, told.rsplit("--to ")[1][:4])
+    assert [event["state"] for event in read_journal(out).effective()] == ["drop"]
+
+
 def test_a_run_that_was_never_there_is_named_with_those_that_were(out: Path) -> None:
     with pytest.raises(InputError, match=r"no snapshot of this run; there are: 0001 \("):
         undo(out, "7")
@@ -162,7 +211,9 @@ class KilledError(BaseException):
     """The process died here."""
 
 
-@pytest.mark.parametrize("function", ["append", "write_bytes", "journal", "write_receipt", "note_taken"])
+@pytest.mark.parametrize(
+    "function", ["append", "write_table", "write_bytes", "journal", "write_receipt", "note_taken"]
+)
 @pytest.mark.parametrize("calls_before", [0, 1, 2])
 def test_an_undo_that_is_killed_is_finished_later(out: Path, function: str, calls_before: int) -> None:
     edit(out, "sks girl, scarf")
@@ -183,11 +234,15 @@ def test_an_undo_that_is_killed_is_finished_later(out: Path, function: str, call
         begun = (out / ".dataprep/undo.json").exists()
         if not begun:
             assert {text(out), text(out, "b")} == {"sks girl, scarf", "sks girl, cat"}
-            return
+            undo(out)
         finish_undo(out)
     assert (text(out), text(out, "b")) == ("sks girl, 1girl, smile", "sks girl, 1girl, hat")
     assert read_journal(out).effective() == []
     assert edited_files(out) == []
+    kept = [snapshot.run for snapshot in snapshots(out) if "sks girl, scarf" in snapshot.captions.values()]
+    undo(out, kept[-1])  # neither side is lost
+    assert (text(out), text(out, "b")) == ("sks girl, scarf", "sks girl, cat")
+    assert len(read_journal(out).effective()) == 2
 
 
 def test_an_edit_made_after_an_undo_was_killed_is_not_overwritten(out: Path) -> None:

@@ -311,3 +311,15 @@ def test_copies_of_a_dropped_cut_out_lead_to_the_picture_it_was_cut_from(context
     assert found["b"]["duplicate_of"] == found["b2"]["duplicate_of"] == "id-a"
     assert found["b2"]["reason"].endswith("; that one was dropped as a cut-out of a.png")
     assert found["b2"]["distance"] is None
+
+
+def test_tags_of_a_copy_whose_caption_was_taken_over_and_edited_are_named_and_not_used(
+    context: Context,
+) -> None:
+    old = row_of("a", sha256="a", hand_added=["hat", "cat"], hand_removed=["tree"], raw_caption="hat, cat")
+    new = row_of("b", sha256="b", width=300, height=300, hand_copies=["a"], hand_removed=["cat"])
+    found = deduped(context, old, new)
+    assert kept(found) == {"b"}
+    assert (found["b"]["hand_added"], found["b"]["hand_removed"]) == (None, ["cat"])
+    stands = "; that one stands as it was edited by hand since; its tags were not used: hat"
+    assert found["a"]["reason"].endswith(stands)

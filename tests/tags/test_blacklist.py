@@ -14,6 +14,8 @@ from dataprep.tags.blacklist import why_unwanted
         "jpeg artifacts",
         "fanbox username",
         "weibo logo",
+        "artist logo",
+        "Company_Logo",
         "third-party watermark",
         "song name",
         "timestamp",
@@ -29,7 +31,18 @@ def test_some_categories_are_unwanted_whole(category: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", ["1girl", "signature pose", "logo print", "logo shirt", "name tag", "hat", "water", "saber (fate)"]
+    "tag",
+    [
+        "1girl",
+        "signature pose",
+        "logo print",
+        "logo shirt",
+        "adidas logo",
+        "name tag",
+        "hat",
+        "water",
+        "saber (fate)",
+    ],
 )
 def test_content_is_wanted(tag: str) -> None:
     assert why_unwanted(tag, "general") is None

@@ -1,0 +1,264 @@
+"""The newest edit stands on whichever copy of a picture is kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from PIL import Image
+
+from dataprep.copies.likeness import thumb
+from dataprep.curate.captions import Lead, tags_of
+from dataprep.curate.decisions import Hand
+from dataprep.curate.inherited import Inherited, inherited
+from dataprep.curate.taken import read_taken
+from dataprep.digest import file_sha256
+from dataprep.export.sync import Wanted, sync
+from dataprep.manifest import BASE
+from dataprep.pictures.pixels import PixelCache, PixelPolicy
+from dataprep.stage import Context
+from dataprep.stages.curate import HAND, Curate
+from dataprep.stages.dedup import Dedup
+from dataprep.stages.prune import Prune
+from dataprep.store import Blobs
+
+SENTENCES = ["She waves at us, smiling.", "A photo of the sea at night."]
+
+
+def enlarged(work: Any, path: str, new: str, factor: float) -> None:
+    with Image.open(work.raw / path) as image:
+        size = round(image.width * factor), round(image.height * factor)
+        image.resize(size, Image.Resampling.LANCZOS).save(work.raw / new)
+
+
+@pytest.fixture
+def larger(hand_work: Any) -> Any:
+    """A rewritten list, a sentence and an emptied caption, each inherited by a picture twice as large."""
+    tags = hand_work.text("000.png").split(", ")
+    hand_work.caption("000.png").write_text(", ".join([*tags[:-1], "teacup"]))
+    hand_work.caption("001.png").write_text("She waves at us from the top of a hill.")
+    hand_work.machines = hand_work.text("002.png")
+    hand_work.caption("002.png").write_text("")
+    hand_work.run()
+    for i in range(3):
+        enlarged(hand_work, f"00{i}.png", f"big{i}.png", 2)
+    hand_work.run()
+    assert hand_work.text("big1.png") == "sks girl, She waves at us from the top of a hill."
+    return hand_work
+
+
+EDITS = {"0.png": "sks girl, smile, teacup", "1.png": "sks girl, sea, my tag", "2.png": "*"}
+
+
+def left(work: Any, name: str) -> bool:
+    """Whether the copies of this name stand as they were left."""
+    texts = [work.text(f"{name}{path}") for path in EDITS]
+    # The machine may see the same tags in another order where a picture is larger.
+    return texts[:2] == [*EDITS.values()][:2] and set(texts[2].split(", ")) == set(work.machines.split(", "))
+
+
+def test_what_is_written_on_the_larger_copy_outranks_what_it_inherited(larger: Any) -> None:
+    for path, text in EDITS.items():
+        larger.caption(f"big{path}").write_text(text)
+    for _ in range(2):
+        larger.run()
+        assert left(larger, "big")
+        assert larger.row("000.png")["reason"].endswith("; that one stands as it was edited by hand since")
+    for path in EDITS:
+        (larger.raw / f"big{path}").unlink()
+    for _ in range(2):  # nor are the old decisions back with the old copy
+        larger.run()
+        assert left(larger, "00")
+
+
+def test_a_third_copy_has_the_newest_edit(larger: Any) -> None:
+    for path, text in EDITS.items():
+        larger.caption(f"big{path}").write_text(text)
+    larger.run()
+    for i in range(3):
+        enlarged(larger, f"big{i}.png", f"huge{i}.png", 2)
+    larger.run()
+    assert left(larger, "huge")
+
+
+def test_nothing_is_inherited_before_the_first_run(tmp_path: Path) -> None:
+    assert inherited(tmp_path) == {}
+
+
+def test_an_edit_says_once_what_was_inherited() -> None:
+    had = Inherited(Hand(added={"hat": "hat"}, caption="Hers."), frozenset("ab"))
+    assert had.lacking(Hand(added={"hat": "hat"})) == {
+        "inherited": {"caption": "Hers."}, "copies": ["a", "b"]
+    }  # fmt: skip
+    assert had.lacking(Hand(copies=frozenset("abc"))) == {}
+
+
+class World:
+    """One picture in up to three sizes, and the real curate, dedup, prune and export."""
+
+    sizes = {"small": 100, "large": 240, "huge": 700}
+    machine = ("1girl", "blush", "v")
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("raw", "out"):
+            (folder / name).mkdir()
+        cache = PixelCache(PixelPolicy(), 2**20)
+        self.context = Context(folder / "raw", folder / "out", cache, Blobs(folder / "blobs"))
+        colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+        self.look = thumb(Image.fromarray(colours))
+        self.there = {"small"}
+        self.rows: list[dict[str, Any]] = []
+
+    def measured(self, name: str) -> dict[str, Any]:
+        hashes = dict.fromkeys(("phash", "trim_phash"), "9f0b33c45a6de871")
+        hashes |= dict.fromkeys(("mirror_phash", "mirror_trim_phash"), "9f0b33c4a5922871")
+        side = self.sizes[name]
+        return hashes | {
+            "id": f"id-{name}", "path": f"{name}.png", "sha256": f"sha-{name}", "width": side, "height": side,
+            "bytes": 1000, "format": "png", "thumb": self.look, "trim_thumb": self.look, "trim_share": 1.0,
+            "role": "train", "state": "active", "view": "",
+        }  # fmt: skip
+
+    def run(self, *, killed: str | None = None) -> None:
+        """Curate, dedup, prune, export, manifest.
+
+        Args:
+            killed: curate: dies after it.
+        """
+        rows = [self.measured(name) for name in sorted(self.there)]
+        base = pa.Table.from_pylist([dict.fromkeys(BASE.names) | row for row in rows], schema=BASE)
+        hands = Curate(trigger="sks", class_word="girl").open(self.context)(base).to_pylist()
+        if killed == "curate":
+            return
+        rows = [row | hand for row, hand in zip(rows, hands, strict=True)]
+        schema = pa.schema([("state", pa.string()), ("reason", pa.string()), *Dedup.needs])
+        found = Dedup().open(self.context)(pa.Table.from_pylist(rows, schema=schema)).to_pylist()
+        self.rows = [row | {"hand_copies": None} | new for row, new in zip(rows, found, strict=True)]
+        self._export()
+
+    def _export(self) -> None:
+        taken, out = read_taken(self.context.out).files, self.context.out
+        scores = [
+            {"tag": tag, "score": 0.9 - i / 10, "category": "general"} for i, tag in enumerate(self.machine)
+        ]
+        blank = dict.fromkeys(Prune.needs.names)
+        rows = [
+            blank | {k: v for k, v in row.items() if k in blank} | {"tag_scores": scores} for row in self.rows
+        ]
+        pruned = Prune(trigger="sks", class_word="girl").open(self.context)(
+            pa.Table.from_pylist(rows, schema=Prune.needs)
+        )
+        wanted: list[Wanted] = []
+        for row, text in zip(self.rows, pruned["caption"].to_pylist(), strict=True):
+            if row["state"] == "active":
+                stem, sha256 = f"img/2_sks girl/{Path(row['path']).stem}", row["sha256"]
+                wanted.append(Wanted(f"{stem}.png", "image", sha256, sha256.encode, row))
+                wanted.append(Wanted(f"{stem}.txt", "caption", text, (text + "\n").encode, row, text))
+        sync(out, wanted, lambda item, *_: taken.get(item.file) == file_sha256(out / item.file))
+        base = ("id", "path", "role", "sha256", "width", "height", "view", "raw_caption")
+        text = [(name, pa.string()) for name in ("phash", "thumb", "duplicate_of")]
+        schema = pa.schema([*HAND, *(BASE.field(name) for name in base), *text])
+        cells = [{name: row.get(name) for name in schema.names} for row in self.rows]
+        table = pa.Table.from_pylist(cells, schema=schema)
+        about = json.dumps({"trigger": "sks", "class_word": "girl"}).encode()
+        pq.write_table(table.replace_schema_metadata({b"dataprep": about}), out / "manifest.parquet")
+
+    @property
+    def kept(self) -> Path:
+        """The caption of the copy that is kept."""
+        (row,) = [row for row in self.rows if row["state"] == "active"]
+        return self.context.out / "img" / "2_sks girl" / f"{Path(row['path']).stem}.txt"
+
+    def text(self) -> str:
+        return self.kept.read_text(encoding="utf-8").removesuffix("\n")
+
+
+class TheNewestEditStands(RuleBasedStateMachine):
+    """Any sequence of edits, copies that come and go, and kills."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.patch = mock.patch("os.fsync")  # nothing here depends on what a power cut leaves
+        self.patch.start()
+        logging.getLogger("dataprep").setLevel(logging.ERROR)
+        self.world = World(self.folder)
+        self.world.run()
+        self.wanted: str | None = None  # as a person left it; None: the machine's
+        self.clean = True  # the last run ended, and nothing was changed since
+
+    def teardown(self) -> None:
+        self.patch.stop()
+        logging.getLogger("dataprep").setLevel(logging.NOTSET)
+        shutil.rmtree(self.folder)
+
+    @rule(tags=st.lists(st.sampled_from(["1girl", "blush", "v", "hat", "sea"]), max_size=4, unique=True))
+    def rewrite(self, tags: list[str]) -> None:
+        self.wanted = ", ".join(["sks girl", *tags])
+        self.world.kept.write_text(self.wanted, encoding="utf-8")
+        self.clean = False
+
+    @rule(text=st.sampled_from(SENTENCES))
+    def write_a_sentence(self, text: str) -> None:
+        self.wanted = f"sks girl, {text}"
+        self.world.kept.write_text(self.wanted, encoding="utf-8")
+        self.clean = False
+
+    @rule()
+    def ask_for_the_machines_tags(self) -> None:
+        self.wanted = None
+        self.world.kept.write_text("*", encoding="utf-8")
+        self.clean = False
+
+    @rule(name=st.sampled_from(sorted(World.sizes)), first=st.booleans())
+    def copies_come_and_go(self, name: str, first: bool) -> None:
+        """Another copy, or one less; with the edits before it in the same run or in one of their own."""
+        if first:
+            self.run()
+        there = self.world.there ^ {name}
+        if there:
+            self.world.there = there
+            self.run()
+
+    @rule()
+    def run(self) -> None:
+        self.world.run()
+        self.clean = True
+
+    @rule()
+    def killed_run(self) -> None:
+        self.world.run(killed="curate")
+
+    @precondition(lambda self: self.clean)
+    @invariant()
+    def the_newest_edit_stands(self) -> None:
+        text = self.world.text()
+        if self.wanted is None:
+            assert set(tags_of(text)) == {"sks girl", *World.machine}
+        else:
+            assert text == self.wanted
+
+    @precondition(lambda self: self.clean)
+    @invariant()
+    def a_second_run_finds_nothing(self) -> None:
+        from dataprep.curate.edits import plan
+
+        assert plan(self.world.context.out, Lead("sks", "girl")).events == []
+
+
+TestTheNewestEditStands = TheNewestEditStands.TestCase
+TestTheNewestEditStands.settings = settings(
+    max_examples=12, stateful_step_count=10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
