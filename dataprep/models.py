@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from dataprep.digest import digest
 from dataprep.errors import ModelError
@@ -28,20 +28,18 @@ from dataprep.model_files import (
 )
 
 KINDS: Final = ("tagger", "clip", "vae", "base")
+BaseFamily = Literal["sd1", "sd2", "sdxl", "sd3", "flux"]
 LOCAL_MODELS: Final = "DATAPREP_MODELS"  # environment variable: a folder with one sub-folder per model
+_BASE_FAMILIES: Final[tuple[BaseFamily, ...]] = get_args(BaseFamily)
+_FAMILIES_TEXT: Final = ", ".join(_BASE_FAMILIES)
+_OTHERS: Final = f"""
+Other base models: models = 'sdxl, family=flux, vae=MODEL, base=MODEL', with a family of {_FAMILIES_TEXT},
+where MODEL is a name above, a folder, a .safetensors file, or owner/repository (its revision and sha256 are
+recorded at first use). The base is needed for drawn class images and text-encoder outputs only."""
 # Asked before importing open_clip, which takes seconds.
 _OPEN_CLIP_ARCHITECTURES: Final = (
-    "vit",
-    "rn",
-    "convnext",
-    "eva",
-    "coca",
-    "mobileclip",
-    "nllb",
-    "roberta",
-    "xlm",
-    "pe-",
-)
+    "vit", "rn", "convnext", "eva", "coca", "mobileclip", "nllb", "roberta", "xlm", "pe-",
+)  # fmt: skip
 _DEEPDANBOORU: Final = ("model.onnx", "tags.txt")
 # What lies beside a tagger's network and decides what its numbers mean.
 _BESIDE_TAGGER: Final = (
@@ -77,7 +75,7 @@ class Family:
     """Models that belong together: name per kind, and what the base model was trained at."""
 
     name: str
-    family: Literal["sd1", "sd2", "sdxl"]
+    family: BaseFamily
     resolution: int  # px
     models: Mapping[str, str]
 
@@ -122,7 +120,7 @@ def family(models: str) -> Family:
     """The family of a `models` setting: `NAME` or `NAME, kind=MODEL, ...`.
 
     Args:
-        models: such as "sd15" or "sd15, tagger=wd-eva02-large-v3, clip=./my-clip".
+        models: such as "sd15", "sd15, tagger=wd-eva02-large-v3" or "sdxl, family=flux, vae=./ae.sft".
     Raises:
         ModelError: no such family or kind.
     """
@@ -133,15 +131,20 @@ def family(models: str) -> Family:
             f"models = {name!r}: there is no such family; known are {', '.join(families())}. A single "
             "model is replaced by naming its kind: models = 'sd15, tagger=MODEL'"
         )
-    chosen = {kind: str(table[kind]) for kind in KINDS}
+    chosen = {kind: str(table[kind]) for kind in ("family", *KINDS)}
     for override in overrides:
         kind, equals, wanted = (part.strip() for part in override.partition("="))
-        if kind not in KINDS or not equals or not wanted:
+        if kind not in chosen or not equals or not wanted:
             raise ModelError(
-                f"models: {override!r} was found; wanted kind=MODEL with a kind of {', '.join(KINDS)}"
+                f"models: {override!r} was found; wanted kind=MODEL with a kind of {', '.join(KINDS)}, "
+                f"or family= one of {_FAMILIES_TEXT}"
             )
         chosen[kind] = wanted
-    return Family(name, table["family"], int(table["resolution"]), chosen)
+    wanted = chosen.pop("family")
+    told = next((known for known in _BASE_FAMILIES if known == wanted), None)
+    if told is None:
+        raise ModelError(f"models: family={wanted} was found; wanted one of {_FAMILIES_TEXT}")
+    return Family(name, told, int(table["resolution"]), chosen)
 
 
 def pins(kind: str) -> dict[str, Pin]:
@@ -371,7 +374,7 @@ def list_text() -> str:
     for kind in KINDS:
         for name, pin in pins(kind).items():
             lines.append(f"  {kind:<7}{name:<22}{_whereabouts(pin)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, _OTHERS])
 
 
 def _whereabouts(pin: Pin) -> str:

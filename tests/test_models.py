@@ -54,6 +54,16 @@ def test_every_family_names_known_models_of_every_kind(name: str) -> None:
         assert chosen.models[kind] in pins(kind)
 
 
+def test_a_base_model_that_no_family_has_is_described_by_its_own() -> None:
+    chosen = family("sdxl, family=flux, vae=./ae.safetensors")
+    assert (chosen.family, chosen.resolution) == ("flux", 1024)
+    assert chosen.models["vae"] == "./ae.safetensors"
+    assert family("sdxl").family == "sdxl"
+    with pytest.raises(ModelError, match=r"family=sd9 was found; wanted one of sd1, sd2, sdxl, sd3, flux"):
+        family("sdxl, family=sd9")
+    assert "family=flux, vae=MODEL" in list_text()
+
+
 def test_the_default_family_and_the_miniature_exist() -> None:
     assert {"sd15", "sdxl", "miniature"} <= set(families())
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from dataprep.curate.captions import tag_key, tags_of
 from dataprep.digest import digest
+from dataprep.export.kohya_caches import latents_sha256, texts_sha256
 from dataprep.export.kohya_rules import CACHE_STYLES, TEXT_CACHES, Family, is_whole, latents_name
 from dataprep.export.names import safe_name, unique_names
 from dataprep.export.sync import Wanted
@@ -39,7 +41,12 @@ def is_placed(row: Row) -> bool:
 
 
 def picture_files(
-    rows: Sequence[Row], default_folders: Mapping[str, str], family: Family, *, ascii_only: bool
+    rows: Sequence[Row],
+    default_folders: Mapping[str, str],
+    family: Family,
+    *,
+    ascii_only: bool,
+    retouched: Collection[str] = (),
 ) -> dict[str, str]:
     """Row id -> path of the picture file, relative to OUT, POSIX, with suffix.
 
@@ -48,6 +55,7 @@ def picture_files(
         default_folders: role -> subset folder of rows that have none.
         family: decides the names of caches, by whose beginnings sd-scripts looks for a picture's.
         ascii_only: see names.safe_name.
+        retouched: ids of rows whose picture in OUT was changed by hand, and which have no latents for that.
     """
     folders: dict[str, list[Row]] = {}
     for row in rows:
@@ -58,7 +66,12 @@ def picture_files(
         stems = [
             PurePosixPath(row["path"]).stem + (f"-{row['view']}" if row["view"] else "") for row in members
         ]
-        endings = [latents_name("", row["bucket_width"], row["bucket_height"], family) for row in members]
+        endings = [
+            None
+            if row["id"] in retouched
+            else latents_name("", row["bucket_width"], row["bucket_height"], family)
+            for row in members
+        ]
         names = unique_names(stems, [row["id"] for row in members], ascii_only=ascii_only, endings=endings)
         files |= {row["id"]: f"{folder}/{name}.png" for row, name in zip(members, names, strict=True)}
     return files
@@ -114,14 +127,18 @@ def caption(row: dict[str, Any], file: str, text: str) -> Wanted:
     return Wanted(file, "caption", digest("txt", text), lambda: data, row, text)
 
 
-def latents(row: dict[str, Any], file: str, blob: Path) -> Wanted:
+def latents(row: dict[str, Any], file: str, blob: Path, out: Path, family: Family) -> Wanted:
     """The latents, copied: a trainer that adds arrays to the file must not write into the store."""
-    return Wanted(file, "latents", row["latents_key"], lambda: _whole(blob), row)
+    bucket = (row["bucket_width"], row["bucket_height"])
+    plain = CACHE_STYLES[family].plain_keys
+    read = partial(latents_sha256, out, bucket=bucket, plain_keys=plain)
+    return Wanted(file, "latents", row["latents_key"], lambda: _whole(blob), row, read=read)
 
 
-def texts(row: dict[str, Any], file: str, blob: Path) -> Wanted:
+def texts(row: dict[str, Any], file: str, blob: Path, out: Path, family: Family) -> Wanted:
     """The text encoders' outputs, copied like latents."""
-    return Wanted(file, "texts", row["texts_key"], lambda: _whole(blob), row)
+    read = partial(texts_sha256, out, family=family)
+    return Wanted(file, "texts", row["texts_key"], lambda: _whole(blob), row, read=read)
 
 
 def texts_file(picture: str, family: Family) -> str:

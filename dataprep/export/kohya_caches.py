@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dataprep.export.kohya_rules import TEXT_CACHES, TextCacheStyle
+from dataprep.export.kohya_rules import TEXT_CACHES, Family, TextCacheStyle
 from dataprep.framing.buckets import Size, stored_crop
 
 # What decides whether sd-scripts makes use of latents on disk; each is off unless said.
@@ -147,6 +147,22 @@ def _read(root: Path, path: Path, bucket: Size, plain_keys: bool, _state: tuple[
     size, crop = (tuple(_array(data[name + key]).ravel().tolist()) for name in wanted[1:])
     file = path.relative_to(root).as_posix()
     return Cache(file, latents[0].shape, fingerprint, keys, finite, (size, crop), sha256)
+
+
+def latents_sha256(root: Path, path: Path, bucket: Size, plain_keys: bool) -> str | None:
+    """A latents file's SHA-256, None where it cannot be read; see read_cache, which remembers it."""
+    try:
+        return read_cache(root, path, bucket, plain_keys).sha256
+    except UNREADABLE:
+        return None
+
+
+def texts_sha256(root: Path, path: Path, family: Family) -> str | None:
+    """The SHA-256 of a file of text-encoder outputs, None where it cannot be read, "" where it is large."""
+    try:
+        return read_texts(root, path, family).sha256
+    except UNREADABLE:
+        return None
 
 
 def read_texts(root: Path, path: Path, family: str) -> TextCache:

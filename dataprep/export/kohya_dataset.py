@@ -82,6 +82,7 @@ class Subset:
     class_tokens: str
     is_reg: bool
     options: Mapping[str, Any]  # sd-scripts' names, also those of the whole data set
+    data_set: int = 0  # which of the file's: each has its own buckets and counts its own class pictures
 
     @property
     def caption_suffix(self) -> str:
@@ -130,27 +131,35 @@ def read_dataset(root: Path, family: Family) -> Configuration:
         return Configuration((), given, (said,), starts=False)
     if refused := _refused(document):
         return Configuration((), given, tuple(refused), starts=False)
-    # Of whole sets train.toml's options hold last, as flags of the command line would.
-    of_set = given | general | {name: value for name, value in datasets[0].items() if name != "subsets"}
-    problems = []
-    if len(datasets) > 1:
-        problems.append(_said(f"{len(datasets)} data sets, planned 1: only the first is looked at here"))
-    if stop := _no_buckets(of_set, family):
-        return Configuration((), given, (stop,), starts=False)
     subsets: list[Subset] = []
-    seen: list[str] = []
-    for own in datasets[0]["subsets"]:
-        options = of_set | own
-        subset = _subset(Path(own["image_dir"]), options)
-        if subset.repeats < 1:
-            problems.append(_said(f"num_repeats = {subset.repeats}: sd-scripts ignores {subset.name}"))
-        elif own["image_dir"] in seen:
-            problems.append(_said(f"{subset.name} is named twice: sd-scripts ignores the second"))
-        else:
-            seen.append(own["image_dir"])
-            subsets.append(subset)
+    problems: list[Difference] = []
+    if len(datasets) > 1:
+        what = "each has buckets and batches of its own and counts its own class pictures"
+        problems.append(_said(f"{len(datasets)} data sets, planned 1: {what}"))
+    for number, own in enumerate(datasets):
+        # Of whole sets train.toml's options hold last, as flags of the command line would.
+        of_set = given | general | {name: value for name, value in own.items() if name != "subsets"}
+        if stop := _no_buckets(of_set, family):
+            return Configuration((), given, (stop,), starts=False)
+        subsets += _folders(own["subsets"], of_set, number, problems)
     problems += _twice(subsets)
     return Configuration(tuple(subsets), given, tuple(problems))
+
+
+def _folders(
+    tables: Sequence[Mapping[str, Any]], of_set: Mapping[str, Any], number: int, problems: list[Difference]
+) -> list[Subset]:
+    """The folders that one data set reads; what it passes over is added to the problems."""
+    found: dict[str, Subset] = {}
+    for own in tables:
+        subset = _subset(Path(own["image_dir"]), {**of_set, **own}, number)
+        if subset.repeats < 1:
+            problems.append(_said(f"num_repeats = {subset.repeats}: sd-scripts ignores {subset.name}"))
+        elif own["image_dir"] in found:
+            problems.append(_said(f"{subset.name} is named twice: sd-scripts ignores the second"))
+        else:
+            found[own["image_dir"]] = subset
+    return list(found.values())
 
 
 def read_arguments(root: Path, family: Family) -> Configuration:
@@ -267,18 +276,19 @@ def _are_tables(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
-def _subset(folder: Path, options: Mapping[str, Any]) -> Subset:
-    tokens = options.get("class_tokens") or ""
-    return Subset(folder, options.get("num_repeats", 1), tokens, bool(options.get("is_reg", False)), options)
+def _subset(folder: Path, options: Mapping[str, Any], number: int = 0) -> Subset:
+    tokens, is_reg = options.get("class_tokens") or "", bool(options.get("is_reg", False))
+    return Subset(folder, options.get("num_repeats", 1), tokens, is_reg, options, number)
 
 
 def _twice(subsets: Sequence[Subset]) -> Iterable[Difference]:
-    folders = [subset.folder.resolve() for subset in subsets]
-    return [
-        _said(f"{subset.name} is named in two spellings: sd-scripts trains its pictures twice")
-        for i, subset in enumerate(subsets)
-        if folders[i] in folders[:i]
-    ]
+    seen: dict[Path, Subset] = {}
+    for subset in subsets:
+        first = seen.setdefault(subset.folder.resolve(), subset)
+        if first.data_set != subset.data_set:
+            yield _said(f"{subset.name} is in two data sets: sd-scripts trains its pictures in both")
+        elif first is not subset:
+            yield _said(f"{subset.name} is named in two spellings: sd-scripts trains its pictures twice")
 
 
 def _refused(document: Mapping[str, Any]) -> list[Difference]:

@@ -91,29 +91,38 @@ def _view(root: Path, family: Family, told: Configuration) -> KohyaView:
     if not told.starts:
         return KohyaView((), told.problems, {}, root, starts=False)
     _check_program(reader)
-    pictures: list[Picture] = []
+    sets: dict[int, list[Picture]] = {}
     for subset in told.subsets:
         if not subset.folder.resolve().is_relative_to(root):
             reader.say(f"dataset.toml names {subset.folder}, not in this folder: run again if it moved")
         elif not subset.folder.is_dir():
             reader.say(f"dataset.toml names {subset.folder.name}, which is not there")
         else:
-            pictures += reader.pictures(subset)
+            sets.setdefault(subset.data_set, []).extend(reader.pictures(subset))
+    pictures = [picture for members in sets.values() for picture in members]
     if not any(not picture.is_reg for picture in pictures):
         reader.say("there is no training picture: sd-scripts stops", STOPS)
     _check_names(root, told.subsets, reader)
-    reg = [picture for picture in pictures if picture.is_reg]
-    samples = sum(picture.repeats for picture in pictures if not picture.is_reg)
-    uses = reg_uses(samples, [picture.repeats for picture in reg])
+    uses: Counter[str] = Counter()
+    for members in sets.values():
+        uses.update(_class_uses(members))  # unlike +=, keeps those that are not used
     return KohyaView(
         tuple(pictures),
         tuple(reader.problems),
-        dict(zip((picture.file for picture in reg), uses, strict=True)),
+        uses,
         root,
         notes=tuple(reader.notes),
         subsets=told.subsets,
         given=told.given,
     )
+
+
+def _class_uses(pictures: Sequence[Picture]) -> Counter[str]:
+    """How often each class picture of one data set is used in an epoch."""
+    reg = [picture for picture in pictures if picture.is_reg]
+    samples = sum(picture.repeats for picture in pictures if not picture.is_reg)
+    uses = reg_uses(samples, [picture.repeats for picture in reg])
+    return Counter(dict(zip((picture.file for picture in reg), uses, strict=True)))
 
 
 def _check_program(reader: Reader) -> None:
@@ -149,18 +158,18 @@ def differences(view: KohyaView, manifest: pa.Table) -> list[Difference]:
     found = list(view.problems)
     found += changes(view.subsets, view.given, _settings(manifest))
     rows = {row["image_file"]: row for row in manifest.to_pylist() if row.get("image_file")}
-    pictures = {picture.file: picture for picture in view.pictures}
-    found += [Difference(f"{file}: sd-scripts does not see it") for file in sorted(set(rows) - set(pictures))]
+    seen = {picture.file for picture in view.pictures}
+    found += [Difference(f"{file}: sd-scripts does not see it") for file in sorted(set(rows) - seen)]
     found += [
-        Difference(f"{file}: is not in the manifest, but is trained")
-        for file in sorted(set(pictures) - set(rows))
+        Difference(f"{file}: is not in the manifest, but is trained") for file in sorted(seen - set(rows))
     ]
     written = _Written(view.root)
-    for file in sorted(set(rows) & set(pictures)):
+    for picture in sorted(view.pictures, key=lambda picture: picture.file):
+        file, row = picture.file, rows.get(picture.file, {})
         for kind, code in ((_row_differences, ""), (_latents, LATENTS), (_texts, TEXTS)):
-            texts = kind(pictures[file], rows[file], written)
+            texts = kind(picture, row, written) if row else []
             found += [Difference(f"{file}: {t}", code) if code else Difference(f"{file}: {t}") for t in texts]
-    return found
+    return list(dict.fromkeys(found))  # of several data sets, one may read what another one reads
 
 
 def _settings(manifest: pa.Table) -> Mapping[str, Any]:

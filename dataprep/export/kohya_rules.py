@@ -13,14 +13,23 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from dataprep.framing.buckets import Size, stored_crop
 
 Family = Literal["sd1", "sd2", "sdxl", "sd3", "flux"]
+# The setting that latents, texts and export have alike
+FamilySetting = Annotated[
+    Family,
+    Field(
+        description="family of the base model; decides file names and keys. It follows `models`; "
+        "where you say it yourself, say it alike in latents, texts and export"
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,15 @@ class Run:
     started: float  # seconds since 1970
     steps: int
     target: Prediction
+
+
+def file_facts(
+    config: TrainConfig, base: Base, data: Prepared, run: Run, step: int, epoch: int
+) -> dict[str, str]:
+    """Everything that a file saved after so many steps, in this epoch (from 1), says of itself."""
+    facts = training_metadata(config, base, data, run) | modelspec(config, base, data, run)
+    facts |= {"ss_steps": str(step), "ss_epoch": str(epoch), "ss_training_finished_at": str(time.time())}
+    return facts | ({"ss_weighted_captions": "True"} if config.weighted else {})
 
 
 def training_metadata(config: TrainConfig, base: Base, data: Prepared, run: Run) -> dict[str, str]:
@@ -167,8 +177,8 @@ def _objective_values(config: TrainConfig) -> dict[str, object]:
         "clip_skip": config.clip_skip,
         "max_token_length": config.token_length if config.token_length > 75 else None,
         "noise_offset": config.noise_offset or None,
-        "noise_offset_random_strength": config.noise_offset_random,
-        "adaptive_noise_scale": config.adaptive_noise or None,
+        "noise_offset_random_strength": False,
+        "adaptive_noise_scale": None,
         "multires_noise_iterations": config.multires_iterations or None,
         "multires_noise_discount": config.multires_discount,
         "zero_terminal_snr": config.zero_terminal_snr,
@@ -179,11 +189,11 @@ def _objective_values(config: TrainConfig) -> dict[str, object]:
         "prior_loss_weight": config.prior_loss_weight,
         "min_snr_gamma": config.min_snr_gamma,
         "ip_noise_gamma": config.input_perturbation or None,
-        "ip_noise_gamma_random_strength": config.input_perturbation_random,
+        "ip_noise_gamma_random_strength": False,
         "debiased_estimation": config.debiased,
         "loss_type": config.loss,
         "huber_schedule": config.huber_schedule,
-        "huber_scale": config.huber_scale,
+        "huber_scale": 1.0,
         "huber_c": config.huber_c,
         "color_aug": False,
         "flip_aug": config.flip,

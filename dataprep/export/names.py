@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 _MAX_CHARS = 80
 # Of 255 that file systems take: the rest is for a piece of the id (33), a cache suffix (20) and a temporary
@@ -42,45 +43,60 @@ def fold(name: str) -> str:
 
 
 def unique_names(
-    stems: Sequence[str], ids: Sequence[str], *, ascii_only: bool = False, endings: Sequence[str] = ()
+    stems: Sequence[str], ids: Sequence[str], *, ascii_only: bool = False, endings: Sequence[str | None] = ()
 ) -> list[str]:
     """Safe names, one for each stem; stems that would collide all get a piece of their id.
 
     A name depends on nothing but the stem, the id and whether the stem collides, so that adding or removing
-    other pictures renames nothing else.
+    other pictures renames only those that come to collide, or no longer do.
 
     Args:
         stems: wanted names.
         ids: one unique hex id for each.
         ascii_only: see safe_name.
-        endings: what the name of each one's cache has after its own, such as "_1024x1024_sdxl.npz". A name
-            that another one's cache begins with gets a piece of its id too: a trainer that looks for its
-            cache by its beginning would take that one.
+        endings: what the name of each one's cache has after its own, such as "_1024x1024_sdxl.npz"; None: it
+            has none. A trainer that looks for a cache by its beginning would take another one's for such a
+            name: it gets a piece of its id too. Beside its own only an earlier one's is taken: "girl_1" has
+            to differ from "girl", whose cache begins with it, while "1" beside "10" may stay.
     """
     names = [safe_name(stem, ascii_only=ascii_only) for stem in stems]
+    unique = None
     for digits in (6, 12, 32):
         marks = [f"{name}-{key[:digits]}" for name, key in zip(names, ids, strict=True)]
         told = _told_apart(names, marks, endings)
         if len({fold(name) for name in told}) == len(told):
-            return told
-    raise ValueError("ids are not unique")
+            if not _taking(told, endings):
+                return told
+            unique = told  # names made to begin with a piece of another one's id
+    if unique is None:
+        raise ValueError("ids are not unique")
+    return unique
 
 
-def _told_apart(names: Sequence[str], marks: Sequence[str], endings: Sequence[str]) -> list[str]:
+def _told_apart(names: Sequence[str], marks: Sequence[str], endings: Sequence[str | None]) -> list[str]:
     counts = Counter(fold(name) for name in names)
     told = [name if counts[fold(name)] == 1 else mark for name, mark in zip(names, marks, strict=True)]
-    while endings:
-        caches = {name: name + ending for name, ending in zip(told, endings, strict=True)}
-        # A marked name ends in "-" and a piece of an id, which no ending has: this comes to an end.
-        taking = [i for i, name in enumerate(told) if _takes_another(name, caches)]
-        if not taking:
-            break
-        for i in taking:
+    # Each round marks another one: this comes to an end.
+    while plain := [i for i in _taking(told, endings) if told[i] != marks[i]]:
+        for i in plain:
             told[i] = marks[i]
     return told
 
 
-def _takes_another(name: str, caches: Mapping[str, str]) -> bool:
-    """Whether the cache of another picture, whose name is shorter, begins with this name."""
-    cuts = (at for at, letter in enumerate(name) if letter == "_")
-    return any(caches.get(name[:at], "").startswith(name) for at in cuts)
+def _taking(names: Sequence[str], endings: Sequence[str | None]) -> list[int]:
+    """Positions of the names for which another one's cache would be taken."""
+    if not endings:
+        return []
+    caches = {name: name + end for name, end in zip(names, endings, strict=True) if end is not None}
+    in_order = sorted(caches.values())
+    found = []
+    for i, name in enumerate(names):
+        if endings[i] is None:
+            first = bisect_left(in_order, name)
+            takes = first < len(in_order) and in_order[first].startswith(name)
+        else:
+            cuts = (at for at, letter in enumerate(name) if letter == "_")
+            takes = any(caches.get(name[:at], "").startswith(name) for at in cuts)
+        if takes:
+            found.append(i)
+    return found

@@ -37,13 +37,15 @@ def write_pipeline(path: Path, base: Base, dtype: torch.dtype, facts: Mapping[st
 def save_pipeline(folder: Path, base: Base, dtype: torch.dtype) -> None:
     """Write every part of a base model in the given number format, and its model_index.json."""
     import diffusers
+    from torch.nn import Module
 
     parts: dict[str, Any] = {"unet": base.unet, "vae": base.vae, "scheduler": base.scheduler}
     for i, pair in enumerate(zip(base.text_encoders, base.tokenizers, strict=True)):
         parts |= dict(zip((f"text_encoder{SUFFIXES[i]}", f"tokenizer{SUFFIXES[i]}"), pair, strict=True))
     for name, part in parts.items():
         same = getattr(part, "dtype", dtype) == dtype  # schedulers and tokenizers have none
-        (part if same else copy.deepcopy(part).to(dtype)).save_pretrained(folder / name)
+        # Module's own `to`: diffusers' warns of parts to be kept in float32, of which these have none.
+        (part if same else Module.to(copy.deepcopy(part), dtype)).save_pretrained(folder / name)
         if name.startswith("text_encoder"):
             _prefix(folder / name / "model.safetensors")
         if name.startswith("tokenizer"):

@@ -92,8 +92,8 @@ def _is_on_disk(out: Path, entry: Mapping[str, Any]) -> bool:
     return whole and bool(file_sha256(path) == entry["sha256"])
 
 
-def retouched(out: Path) -> list[str]:
-    """Picture files of the receipt that somebody changed since they were written, sorted.
+def retouched(out: Path) -> dict[str, str]:
+    """Picture files of the receipt that somebody changed since they were written, sorted -> row id.
 
     A file whose size and time are those of the receipt is taken as unchanged; others are read.
 
@@ -101,7 +101,8 @@ def retouched(out: Path) -> list[str]:
         InputError: the receipt cannot be read.
     """
     entries = read_receipt(out).to_pylist()
-    return [entry["file"] for entry in entries if entry["kind"] == "image" and is_changed(out, entry)]
+    changed = (entry for entry in entries if entry["kind"] == "image" and is_changed(out, entry))
+    return {entry["file"]: entry["id"] for entry in changed}
 
 
 def is_changed(out: Path, entry: Mapping[str, Any]) -> bool:

@@ -43,6 +43,8 @@ class Wanted:
     row: dict[str, Any] = field(default_factory=dict)  # the manifest row, empty for config
     caption: str | None = None
     source: Path | None = None  # a file of this content, to be linked to instead of written where possible
+    # SHA-256 of the file on disk as its reader finds it: None where it cannot be read, "" where it is large
+    read: Callable[[Path], str | None] | None = None
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Report:
     edited: list[str] = field(default_factory=list)  # ours, changed by somebody since: kept as they are
     foreign: list[str] = field(default_factory=list)  # never written by us: left alone
     displaced: list[str] = field(default_factory=list)  # a trainer's caches that would win over ours: removed
+    mended: list[str] = field(default_factory=list)  # caches whose content was not ours: written anew
     retouched: list[str] = field(default_factory=list)  # pictures changed by hand: no latents for them
     failed: dict[str, str] = field(default_factory=dict)  # row id -> why its picture could not be made
 
@@ -96,6 +99,7 @@ def sync(
         DiskError: a file cannot be written; what is done is journalled.
     """
     work = _Sync(out, merged, folders, taken or {})
+    work.move_edited_pictures(wanted)
     wanted = work.without_latents_of_others(wanted)
     work.remove_unwanted({item.file for item in wanted})
     work.remove_stale_latents(wanted)
@@ -134,6 +138,7 @@ class _Sync:
         self._before = read_receipt(out)
         self.entries: dict[str, Entry] = {entry["file"]: entry for entry in self._before.to_pylist()}
         self._lock = threading.Lock()
+        self._checked: set[str] = set()  # folders that lie inside: resolving links for each file takes long
         self._caches = self._strange_caches()
 
     def _strange_caches(self) -> dict[tuple[str, Kind], list[str]]:
@@ -148,9 +153,17 @@ class _Sync:
                     found.setdefault((file[: -len(path.name)] + match["stem"], made_of), []).append(file)
         return found
 
+    def _path(self, file: str) -> Path:
+        """See `inside`."""
+        folder, _, name = file.rpartition("/")
+        if folder not in self._checked or name == "..":
+            inside(self.out, file)
+            self._checked.add(folder)
+        return self.out / file
+
     def state(self, file: str) -> Literal["absent", "ours", "edited", "foreign"]:
         """What the file on disk is, compared with the receipt."""
-        path, entry = inside(self.out, file), self.entries.get(file)
+        path, entry = self._path(file), self.entries.get(file)
         if not path.is_symlink() and not path.exists():
             return "absent"
         if entry is None:
@@ -163,6 +176,23 @@ class _Sync:
         if found.st_mtime_ns == entry["mtime_ns"] or file_sha256(path) == entry["sha256"]:
             return "ours"
         return "edited"
+
+    def move_edited_pictures(self, wanted: Sequence[Wanted]) -> None:
+        """Give a picture that was changed by hand its row's new name: under two it is trained twice."""
+        files = {item.row["id"]: item.file for item in wanted if item.kind == "image" and item.row}
+        kept = set(files.values())
+        for file, entry in list(self.entries.items()):
+            new = files.get(entry["id"] or "")
+            if entry["kind"] != "image" or file in kept or new is None or self._is_taken(file):
+                continue
+            old, path = self._path(file), self._path(new)
+            if (self.state(file), self.state(new)) != ("edited", "absent") or not old.is_file():
+                continue
+            with disk_faults(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                old.rename(path)
+            self._tidy(old)
+            self.entries[new] = {**self.entries.pop(file), "file": new}
 
     def without_latents_of_others(self, wanted: Sequence[Wanted]) -> list[Wanted]:
         """What is wanted, less the latents of pictures that hands have changed: they show the old pixels."""
@@ -185,9 +215,9 @@ class _Sync:
 
     def _remove_older_caches(self, made_of: str, kind: Kind) -> None:
         """What a trainer itself made of a picture or a caption before somebody changed it."""
-        changed = inside(self.out, made_of).lstat().st_mtime_ns
+        changed = self._path(made_of).lstat().st_mtime_ns
         caches = self._caches.get((made_of.rpartition(".")[0], kind), [])
-        for cache in [file for file in caches if inside(self.out, file).lstat().st_mtime_ns < changed]:
+        for cache in [file for file in caches if self._path(file).lstat().st_mtime_ns < changed]:
             self._unlink(cache)
             caches.remove(cache)
             self.report.displaced.append(cache)
@@ -212,7 +242,7 @@ class _Sync:
         for item in wanted:
             entry = self.entries.get(item.file)
             if item.kind in _CACHES and (entry is None or entry["key"] != item.key):
-                path = inside(self.out, item.file)
+                path = self._path(item.file)
                 if path.is_symlink() or path.exists():
                     self._unlink(item.file)
 
@@ -235,16 +265,20 @@ class _Sync:
         for item in wanted:
             caches = self._caches.get((item.file.rpartition(".")[0], "caption"), [])
             for cache in [] if item.kind != "caption" else list(caches):
-                if not zipfile.is_zipfile(inside(self.out, cache)):
+                if not zipfile.is_zipfile(self._path(cache)):
                     self._unlink(cache)
                     caches.remove(cache)
                     self.report.displaced.append(cache)
 
     def _unlink(self, file: str) -> None:
-        path = inside(self.out, file)
+        path = self._path(file)
         with disk_faults(path):
             path.unlink()
         self.report.removed.append(file)
+        self._tidy(path)
+
+    def _tidy(self, path: Path) -> None:
+        """Remove the folders that are empty without this file."""
         for folder in path.parents:
             if folder == self.out or any(folder.iterdir()):
                 break
@@ -266,7 +300,8 @@ class _Sync:
     def settle(self, item: Wanted) -> None:
         """Bring one file in line."""
         state, entry = self.state(item.file), self.entries.get(item.file)
-        if state == "ours" and entry is not None and entry["key"] == item.key:
+        known = state == "ours" and entry is not None and entry["key"] == item.key
+        if known and entry is not None and not self._is_damaged(item, entry):
             self._note(item, entry["sha256"])  # the picture may have moved in RAW: its row is told anew
             return
         if state in ("edited", "foreign") and item.kind not in _CACHES and not self._may_replace(item, entry):
@@ -274,15 +309,26 @@ class _Sync:
                 (self.report.edited if entry is not None else self.report.foreign).append(item.file)
             return
         data = item.make()
+        if known or (state == "edited" and item.kind in _CACHES):
+            with self._lock:
+                self.report.mended.append(item.file)
         self._write(item, data)
 
+    def _is_damaged(self, item: Wanted, entry: Entry) -> bool:
+        """Whether a cache's content changed, but not size and time, as on a worn disk.
+
+        Pictures are many times larger, and a damaged one shows when it is opened; `curate` reads captions.
+        """
+        found = "" if item.read is None else item.read(self._path(item.file))
+        return found not in ("", entry["sha256"])
+
     def _is_taken(self, file: str) -> bool:
-        path = inside(self.out, file)
+        path = self._path(file)
         known = self.taken.get(file)
         return known is not None and path.is_file() and not path.is_symlink() and file_sha256(path) == known
 
     def _may_replace(self, item: Wanted, entry: Entry | None) -> bool:
-        path = inside(self.out, item.file)
+        path = self._path(item.file)
         if path.is_symlink() or not path.is_file():
             return False
         if self._is_taken(item.file):
@@ -294,7 +340,7 @@ class _Sync:
         return text.strip() == item.caption or self.merged(item, text, before)
 
     def _write(self, item: Wanted, data: bytes) -> None:
-        path = inside(self.out, item.file)
+        path = self._path(item.file)
         sha256 = hashlib.sha256(data).hexdigest()
         if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
             with self._lock:
@@ -315,7 +361,7 @@ class _Sync:
         self._note(item, sha256)
 
     def _note(self, item: Wanted, sha256: str) -> None:
-        found = inside(self.out, item.file).stat()
+        found = self._path(item.file).stat()
         with self._lock:
             self.entries[item.file] = self._entry(item, sha256, found.st_size, found.st_mtime_ns)
 
@@ -344,8 +390,8 @@ class _Sync:
                 if file not in self.entries and not path.is_dir():
                     self.report.foreign.append(file)
         self.report.foreign = sorted(set(self.report.foreign))
-        told = (self.report.written, self.report.removed, self.report.edited, self.report.retouched)
-        for names in told:
+        report = self.report
+        for names in (report.written, report.removed, report.edited, report.retouched, report.mended):
             names.sort()
         after = to_table(self.entries.values())
         if not after.equals(self._before):

@@ -162,7 +162,7 @@ _WORD = re.compile(r"[A-Za-z_][\w.]*")
 
 def flattened(metadata: Mapping[str, str]) -> dict[str, str]:
     """The metadata with what it says elsewhere: in ss_datasets, where all data sets say the same, in folder
-    mode's names, and of a model that predicts v.
+    mode's names, and of a base model that predicts v or is of Stable Diffusion 2.
     """
     datasets = _value_of_json(metadata.get("ss_datasets", ""))
     sets = [each for each in datasets if isinstance(each, dict)] if isinstance(datasets, list) else []
@@ -175,9 +175,13 @@ def flattened(metadata: Mapping[str, str]) -> dict[str, str]:
             if values and values[0] is not None and all(value == values[0] for value in values):
                 told[f"ss_{name}"] = str(values[0])
     prediction = metadata.get("modelspec.prediction_type", "")
-    if metadata.get("ss_base_model_version", "").endswith("_v") or prediction.lower() in _V:
+    version = metadata.get("ss_base_model_version", "")
+    if version.endswith("_v") or prediction.lower() in _V:
         told["ss_v_parameterization"] = "True"  # sd-scripts' own metadata has no entry for it
-    return told | dict(metadata)
+    architecture = metadata.get("modelspec.architecture", "")
+    if version.startswith("sd_v2") or architecture.startswith("stable-diffusion-v2"):
+        told["ss_v2"] = "True"
+    return dict(metadata) | {name: text for name, text in told.items() if metadata.get(name, "") in _ABSENT}
 
 
 def as_config(metadata: Mapping[str, str]) -> str:

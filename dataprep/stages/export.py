@@ -12,9 +12,10 @@ from pydantic import Field, field_validator
 from dataprep.curate.taken import read_taken
 from dataprep.errors import ConfigError
 from dataprep.export import kohya
-from dataprep.export.kohya_rules import TEXT_CACHES, Family, array_names
+from dataprep.export.kohya_rules import TEXT_CACHES, FamilySetting, array_names
 from dataprep.export.names import safe_name
 from dataprep.export.presets import Purpose, TrainPlan, needed_tokens, train_toml
+from dataprep.export.receipt import retouched
 from dataprep.export.sync import Report, Wanted, sync
 from dataprep.manifest import BASE, BOX, QUARANTINED, empty_columns
 from dataprep.stage import Context, Row, Stage, TableFunction
@@ -54,13 +55,7 @@ class Export(Stage):
         Purpose, Field(description="what the LoRA shall learn; chooses train.toml's preset")
     ] = "character"
     resolution: Annotated[int, Field(ge=64, le=4096, description="px; its square is the training area")] = 512
-    family: Annotated[
-        Family,
-        Field(
-            description="family of the base model; decides file names. It follows `models`, "
-            "which knows sd1 and sdxl; for sd2, sd3 and flux set it alike in latents, texts and export"
-        ),
-    ] = "sd1"
+    family: FamilySetting = "sd1"
     batch_size: Annotated[int, Field(ge=1, le=256, description="pictures a training step")] = 2
     train: Annotated[
         Mapping[str, bool | int | float | str],
@@ -109,7 +104,11 @@ class Export(Stage):
         rows = table.to_pylist()
         placed = [row for row in rows if kohya.is_placed(row)]
         pictures = kohya.picture_files(
-            placed, self._default_folders(), self.family, ascii_only=self.ascii_names
+            placed,
+            self._default_folders(),
+            self.family,
+            ascii_only=self.ascii_names,
+            retouched=set(retouched(context.out).values()),
         )
         wanted: list[Wanted] = []
         columns: dict[str, list[str | None]] = {name: [] for name in self.adds.names}
@@ -136,10 +135,12 @@ class Export(Stage):
             blob = context.blobs.path(row["latents_key"], SUFFIX)
             if not blob.is_file():
                 raise LostBlob(f"{blob}: latents that were encoded earlier are gone; run again")
-            files.append(kohya.latents(row, kohya.latents_file(picture, row, self.family), blob))
+            file = kohya.latents_file(picture, row, self.family)
+            files.append(kohya.latents(row, file, blob, context.out, self.family))
         if row["texts_key"] is not None:
             blob = context.blobs.path(row["texts_key"], TEXTS_SUFFIX)
-            files.append(kohya.texts(row, kohya.texts_file(picture, self.family), blob))
+            file = kohya.texts_file(picture, self.family)
+            files.append(kohya.texts(row, file, blob, context.out, self.family))
         return files
 
     def caption(self, row: Row) -> str:
@@ -272,7 +273,7 @@ def tell(report: Report) -> None:
     for files, what in (
         (
             report.retouched,
-            "are pictures changed by hand here: their latents show the old pixels and are left out, so that "
+            "changed by hand here: the latents show the old pixels and are left out, so that "
             "sd-scripts encodes them itself and `dataprep train` refuses them. Edit the raw picture instead, "
             "or delete the changed file, and run again",
         ),
@@ -282,13 +283,19 @@ def tell(report: Report) -> None:
             "not written by this program: left alone, but a trainer may read them",
         ),
         (
+            report.mended,
+            "had other content than was written, damaged on disk or changed by a trainer: written anew",
+        ),
+        (
             report.displaced,
             "removed: a trainer's own caches, broken, of older files, or taken instead of those here",
         ),
     ):
         if files:
             more = f" and {len(files) - _NAMED_IN_LOG} more" if len(files) > _NAMED_IN_LOG else ""
-            _LOG.warning("%d files %s: %s%s", len(files), what, ", ".join(files[:_NAMED_IN_LOG]), more)
+            noun = "file" if len(files) == 1 else "files"
+            named = ", ".join(files[:_NAMED_IN_LOG])
+            _LOG.warning("%d %s %s: %s%s", len(files), noun, what, named, more)
 
 
 def _less(files: list[str], known: set[str]) -> list[str]:

@@ -14,7 +14,15 @@ from pydantic import Field
 
 from dataprep.digest import digest
 from dataprep.errors import ModelError, RowError
-from dataprep.export.kohya_rules import CACHE_STYLES, FLUX_SCALE, FLUX_SHIFT, Family, is_whole, latent_arrays
+from dataprep.export.kohya_rules import (
+    CACHE_STYLES,
+    FLUX_SCALE,
+    FLUX_SHIFT,
+    Family,
+    FamilySetting,
+    is_whole,
+    latent_arrays,
+)
 from dataprep.inference.vae import Latents as LatentArray
 from dataprep.inference.vae import Pixels, Precision, Vae
 from dataprep.inference.vae_files import load_vae
@@ -58,13 +66,7 @@ class Latents(Stage):
     adds: ClassVar[pa.Schema] = pa.schema([("latents_key", pa.string())])
     models: ClassVar[tuple[str, ...]] = ("vae",)
 
-    family: Annotated[
-        Family,
-        Field(
-            description="family of the base model; decides file names and keys. It follows `models`, "
-            "which knows sd1 and sdxl; for sd2, sd3 and flux set it alike in latents, texts and export"
-        ),
-    ] = "sd1"
+    family: FamilySetting = "sd1"
     precision: Annotated[
         Precision,
         Field(
@@ -187,11 +189,12 @@ def _not_of(family: Family, channels: int, scaling: float) -> str:
     fitting = [name for name, style in CACHE_STYLES.items() if style.channels == channels]
     if channels == wanted and (told is None or told == family):
         return ""
-    if told in fitting:
-        said, name = f"is {told}'s (scaling_factor {scaling:g}), latents.family is {family}", f'"{told}"'
-    else:
-        said, name = f"makes {channels} latent channels, family {family} has {wanted}", " or ".join(fitting)
-    way = f"set latents.family, texts.family and export.family to {name}; " * bool(name)
+    is_told = told in fitting
+    name = told if is_told else " or ".join(fitting)
+    said = f"makes {channels} latent channels, family {family} has {wanted}"
+    if is_told:
+        said = f"is {told}'s (scaling_factor {scaling:g}), latents.family is {family}"
+    way = f"name the family of your base model, models = '..., family={name}'; " * bool(name)
     return f"this VAE {said}: {way}or choose the VAE that belongs to the base model"
 
 

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from dataprep.digest import digest
 from dataprep.export.kohya import one_line
-from dataprep.export.kohya_rules import TEXT_CACHES, Family
+from dataprep.export.kohya_rules import TEXT_CACHES, Family, FamilySetting
 from dataprep.inference.t5 import LENGTHS, load_t5_encoders
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch, per_row
 from dataprep.store import LostBlob
@@ -43,13 +43,7 @@ class Texts(Stage):
         bool,
         Field(description="keep text-encoder outputs of each caption; the encoders are then not trained"),
     ] = False
-    family: Annotated[
-        Family,
-        Field(
-            description="family of the base model; decides file names. It follows `models`, "
-            "which knows sd1 and sdxl; for sd2, sd3 and flux set it alike in latents, texts and export"
-        ),
-    ] = "sd1"
+    family: FamilySetting = "sd1"
     max_tokens: Annotated[
         Literal[75, 150, 225],
         Field(description="of a caption, as sd-scripts' max_token_length; more is cut; SDXL"),

@@ -228,9 +228,27 @@ def test_other_repeats_a_missing_folder_and_other_class_words_are_told(folder: F
     assert any("caption 'a cat', planned 'sks girl, hat'" in difference for difference in found)
 
 
-def test_a_second_data_set_is_told(folder: Folder) -> None:
-    found = folder.write(end=folder.text).differences()
+def test_every_data_set_is_read_with_buckets_and_class_pictures_of_its_own(folder: Folder) -> None:
+    """sd-scripts concatenates them; a reader that stopped at the first would miss the second's."""
+    found = folder.write(end=folder.text.replace("num_repeats = 1", "num_repeats = 3")).differences()
     assert "2 data sets, planned 1" in found[0]
+    assert any(
+        "img/2_sks girl is in two data sets: sd-scripts trains its pictures in both" in t for t in found
+    )
+    assert "reg/1_girl/a.png: repeats 3, planned 1" in found
+    view = folder.view()
+    assert len(view.pictures) == 4
+    # Two samples in each set: the first takes one class picture twice, the second's own three repeats.
+    assert view.reg_uses == {"reg/1_girl/a.png": 5}
+
+
+def test_a_second_data_set_of_other_pictures_or_sizes_is_told(folder: Folder) -> None:
+    elsewhere = folder.text.replace("/img/2_sks girl", "/elsewhere")
+    found = folder.write(end=elsewhere).differences()
+    assert "dataset.toml names elsewhere, which is not there" in found
+    refused = folder.text.replace("bucket_reso_steps = 64", "bucket_reso_steps = 60")
+    assert refused != folder.text
+    assert "bucket_reso_steps = 60" in folder.write(end=refused).differences()[0]
 
 
 def test_a_set_of_another_kind_is_told(folder: Folder) -> None:

@@ -50,26 +50,48 @@ def test_a_name_that_anothers_cache_begins_with_is_told_apart() -> None:
     endings = ["_1024x1024_sdxl.npz"] * 5 + ["_0832x1216_sdxl.npz"] * 2
     names = unique_names(stems, ids(7), endings=endings)
     assert names == [
-        "girl", "girl_1-010101", "girl_10-020202", "girl_2", "girl_1024x1024_sdxl-040404", "girl_-050505",
-        "girl_1_0",
+        "girl", "girl_1-010101", "girl_10-020202", "girl_2", "girl_1024x1024_sdxl-040404",
+        "girl_-050505", "girl_1_0",
     ]  # fmt: skip
-    # Without the short name, the others are free.
-    assert unique_names(stems[1:], ids(7)[1:], endings=endings[1:])[:2] == ["girl_1", "girl_10"]
-    assert unique_names(["x", "x_1", "x_02"], ids(3), endings=["_0768x0512_sd.npz"] * 3) == [
-        "x",
-        "x_1",
-        "x_02",
-    ]
+    assert unique_names(["girl_1", "boy"], ids(2), endings=endings[:2]) == ["girl_1", "boy"]
 
 
-@given(st.lists(st.text("a_10x", min_size=1, max_size=9), max_size=12))
-def test_no_name_is_the_beginning_of_anothers_cache(stems: list[str]) -> None:
-    endings = ["_1024x1024_sd.npz", "_0064x0128_sd.npz"] * 6
-    names = unique_names(stems, ids(len(stems)), endings=endings[: len(stems)])
-    assert len({fold(name) for name in names}) == len(stems)
-    for name in names:
-        others = [other + end for other, end in zip(names, endings, strict=False) if len(other) < len(name)]
-        assert not any(cache.startswith(name) for cache in others)
+@pytest.mark.parametrize(
+    ("stems", "names"),
+    [
+        (["b", "b_02"], ["b-000000", "b_02"]),
+        (["1", "2", "10"], ["1-000000", "2", "10"]),
+        (["01", "02", "10"], ["01", "02", "10"]),
+        (["a", "A2"], ["a", "A2"]),
+        (["x", "x_1", "x_02"], ["x-000000", "x_1", "x_02"]),
+    ],
+)
+def test_a_name_without_a_cache_that_another_one_begins_with_is_told_apart(
+    stems: list[str], names: list[str]
+) -> None:
+    ending = "_0768x0512_sd.npz"
+    others = [ending] * (len(stems) - 1)
+    assert unique_names(stems, ids(len(stems)), endings=[None, *others]) == names
+    assert unique_names(stems, ids(len(stems)), endings=[ending, *others]) == stems
+
+
+def test_a_name_made_of_anothers_id_does_not_hold_the_run_up() -> None:
+    key = ids(2)[1]
+    stems = ["b", f"b-{ids(1)[0][:6]}x", "b_1", f"b-{ids(1)[0]}y"]
+    names = unique_names(stems, [*ids(1), key, *ids(4)[2:]], endings=["_0064x0064_sd.npz"] * 4)
+    assert len(set(names)) == 4
+
+
+@given(st.lists(st.tuples(st.text("a_10x", min_size=1, max_size=9), st.booleans()), max_size=12))
+def test_the_first_cache_that_begins_with_a_name_is_its_own(pictures: list[tuple[str, bool]]) -> None:
+    sizes = ["_1024x1024_sd.npz", "_0064x0128_sd.npz"] * 6
+    endings = [size if cached else None for size, (_, cached) in zip(sizes, pictures, strict=False)]
+    names = unique_names([stem for stem, _ in pictures], ids(len(pictures)), endings=endings)
+    assert len({fold(name) for name in names}) == len(pictures)
+    caches = sorted((name, name + end) for name, end in zip(names, endings, strict=True) if end is not None)
+    for name, ending in zip(names, endings, strict=True):
+        alike = [cache for _, cache in caches if cache.startswith(name)]
+        assert alike[:1] == ([name + ending] if ending is not None else [])
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault

@@ -33,7 +33,6 @@ def test_a_fine_tuned_folder_is_a_pipeline_with_names_that_older_transformers_re
     assert (tmp_path / "tuned" / "tokenizer" / "merges.txt").read_text().count("\n") == 48895
 
 
-@pytest.mark.filterwarnings("ignore:There are modules")
 def test_a_fine_tuned_folder_takes_its_precision_and_the_model_keeps_its_own(
     base_path: Path, tmp_path: Path
 ) -> None:

@@ -117,6 +117,21 @@ def test_what_predicts_v_is_trained_on_v_again(metadata: dict[str, str], tmp_pat
     assert "v_parameterization" not in as_config(GOLDEN | {"modelspec.prediction_type": "epsilon"})
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"ss_base_model_version": "sd_v2_v"},
+        {"ss_base_model_version": "sd_v2", "ss_v2": "None"},
+        {"modelspec.architecture": "stable-diffusion-v2-768-v/lora"},
+    ],
+)
+def test_what_is_of_stable_diffusion_2_is_trained_as_such_without_ss_v2(metadata: dict[str, str]) -> None:
+    golden = {name: text for name, text in GOLDEN.items() if name != "ss_v2"}
+    assert flat(as_config(golden | metadata))["v2"] is True
+    assert flat(as_config(golden | metadata | {"ss_v2": "False"}))["v2"] is False
+    assert "v2" not in flat(as_config(golden))
+
+
 def test_no_setting_of_the_metadata_is_dropped_silently(tmp_path: Path) -> None:
     from dataprep.training.settings import load_config
 

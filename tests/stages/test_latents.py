@@ -183,11 +183,11 @@ def test_a_vae_of_another_family_is_refused(with_vae: Context) -> None:
         (
             "sd1",
             0.3611,
-            'is flux\'s .*family is sd1: set latents.family, texts.family and export.family to "flux"',
+            "is flux's .*family is sd1: name the family of your base model, models = '..., family=flux'",
         ),
-        ("sd3", 0.3611, 'set latents.family, texts.family and export.family to "flux"; or choose'),
-        ("flux", 1.5305, 'to "sd3"'),
-        ("sdxl", 0.18215, "16 latent channels, family sdxl has 4: set .* to sd3 or flux"),
+        ("sd3", 0.3611, "family=flux'; or choose"),
+        ("flux", 1.5305, "family=sd3'"),
+        ("sdxl", 0.18215, "16 latent channels, family sdxl has 4: .* family=sd3 or flux"),
     ],
 )
 def test_a_vae_of_another_family_is_told_with_the_settings_to_change(
