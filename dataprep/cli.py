@@ -192,7 +192,7 @@ def undo(
     directory: Prepared,
     to: Annotated[str | None, typer.Option(metavar="RUN", help="Which run; default: the one before.")] = None,
 ) -> None:
-    """Bring captions and decisions back to an earlier run."""
+    """Bring captions and decisions back to an earlier run; edits made since are kept, to come back to."""
     from dataprep.curate.snapshots import undo as go_back
 
     typer.echo(go_back(directory, to))
@@ -271,7 +271,7 @@ def sample(
     """Draw pictures with a LoRA, a learned word or a fine-tuned model."""
     from dataprep.training.terminal import sample_lora
 
-    for path in sample_lora(lora, prompt, out, base, device):
+    for path in sample_lora(lora, prompt, out, base, device, typer.echo):
         typer.echo(str(path))
 
 

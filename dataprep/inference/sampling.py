@@ -15,10 +15,17 @@ from torch import Tensor
 
 from dataprep.errors import ConfigError
 from dataprep.inference.base import CHUNK, Base, Conditioning
-from dataprep.inference.tokens import plain_ids, token_ids
+from dataprep.inference.tokens import encode_texts, plain_ids
 from dataprep.inference.torch_compat import prepare_torch
 
 OPTIONS = {"w": "width", "h": "height", "s": "steps", "l": "scale", "d": "seed", "n": "negative"}
+RANGES = {
+    "width": (64, 8192),  # px; below 64 nothing is left of a latent at the U-Net's bottom
+    "height": (64, 8192),
+    "steps": (1, 1000),
+    "scale": (0, 100),
+    "seed": (0, 2**64 - 1),  # what torch's generators take
+}
 PARAMETERS = "parameters"  # A1111's name of the text chunk
 SAMPLER_NAMES = {"ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a", "dpm++_2m": "DPM++ 2M"}  # A1111's
 BATCH = 8  # pictures drawn at once; a CPU gains nothing above
@@ -48,7 +55,7 @@ def parse_prompt(line: str) -> Prompt:
     """Read `text --w 512 --h 768 --s 28 --l 7.5 --d 1 --n negative text`.
 
     Raises:
-        ConfigError: an unknown option or a value that is not a number.
+        ConfigError: an unknown option, or a value that is not a number or out of range.
     """
     text, *parts = re.split(r"\s+--(?=[a-z])", " " + line)
     values: dict[str, Any] = {}
@@ -63,6 +70,9 @@ def parse_prompt(line: str) -> Prompt:
             values[name] = value.strip() if option == "n" else float(value) if option == "l" else int(value)
         except ValueError as error:
             raise ConfigError(f"prompt {line!r}: --{option} wants a number, got {value!r}") from error
+        low, high = RANGES.get(name, (0, 0))
+        if name in RANGES and not low <= values[name] <= high:  # not a number is in no range
+            raise ConfigError(f"prompt {line!r}: --{option} {value.strip()}: wanted {low} to {high}")
     return Prompt(text.strip(), **values)
 
 
@@ -203,12 +213,7 @@ class Sampler:
         base = self.base
         longest = max(len(plain_ids(base.tokenizers[0], text)) for text in texts)
         chunks = min(3, max(1, -(-longest // CHUNK)))
-        ids, weights = [], []
-        for tokenizer in base.tokenizers:
-            rows = [token_ids(tokenizer, text, chunks, self.weighted) for text in texts]
-            ids.append(torch.tensor([row[0] for row in rows], device=base.unet.device))
-            weights.append(torch.tensor([row[1] for row in rows], device=base.unet.device))
-        return base.encode(tuple(ids), self.clip_skip, tuple(weights) if self.weighted else None)
+        return encode_texts(base, texts, chunks, self.clip_skip, self.weighted)
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         vae = self.base.vae

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from dataprep.inference.base import CHUNK
+import torch
+
+from dataprep.inference.base import CHUNK, Base, Conditioning
+
+
+def encode_texts(
+    base: Base, texts: Sequence[str], chunks: int, clip_skip: int | None = None, weighted: bool = False
+) -> Conditioning:
+    """Texts as the U-Net is told them: context (B, 75 chunks + 2, C), pooled (B, P) for SDXL.
+
+    Args:
+        base: whose tokenizers and text encoders are asked.
+        texts: each is cut off after 75 x chunks tokens.
+        chunks: 1, 2 or 3 passes.
+        clip_skip: see `Base.encode`.
+        weighted: see `token_ids`.
+    """
+    device = base.text_encoders[0].device
+    ids, weights = [], []
+    for tokenizer in base.tokenizers:
+        rows = [token_ids(tokenizer, text, chunks, weighted) for text in texts]
+        ids.append(torch.tensor([row[0] for row in rows], device=device))  # (B, n, 77)
+        weights.append(torch.tensor([row[1] for row in rows], device=device))  # (B, 75 n + 2)
+    return base.encode(tuple(ids), clip_skip, tuple(weights) if weighted else None)
 
 
 def token_ids(

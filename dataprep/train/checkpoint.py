@@ -1,14 +1,16 @@
-"""What a run leaves to go on from: checkpoints, whole or absent."""
+"""What is kept of a training to go on from: checkpoints, whole or absent, and the last good weights."""
 
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dataprep.errors import ConfigError, InputError
 from dataprep.store import write_bytes
@@ -82,11 +84,11 @@ def check_same_run(state: Mapping[str, Any], config: TrainConfig, manifest_sha25
         ConfigError: naming each setting that differs.
         InputError: the prepared folder was changed.
     """
-    now = config.model_dump()
-    before = TrainConfig.model_validate_json(state["config"]).model_dump().items()
-    changed = {name: was for name, was in before if name not in FREE and now[name] != was}
+    before, now = json.loads(state["config"]), json.loads(config.model_dump_json())
+    names = sorted({*before, *now} - FREE)
+    changed = [name for name in names if before.get(name) != now.get(name)]
     if changed:
-        differs = ", ".join(f"{name} (was {was!r}, is {now[name]!r})" for name, was in changed.items())
+        differs = ", ".join(f"{name} (was {before.get(name)!r}, is {now.get(name)!r})" for name in changed)
         raise ConfigError(
             f"--resume: the checkpoint was made with other settings: {differs}; "
             "set them back, or train with --restart from the start"
@@ -96,3 +98,28 @@ def check_same_run(state: Mapping[str, Any], config: TrainConfig, manifest_sha25
             "--resume: the prepared folder's images or latents changed since the checkpoint; "
             "train with --restart"
         )
+
+
+class LastGood:
+    """The newest trained tensors that are known to be good: a step from them gave a loss in order.
+
+    Two copies: the newest of all may already be spoiled, which only the next loss can tell.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with the tensors as they are; they are followed, not taken over."""
+        self.state, self.step = dict(state), 0  # optimizer steps that the good ones have had
+        self._newest_step = 0
+        self._good, self._newest = ([tensor.clone() for tensor in state.values()] for _ in range(2))
+
+    def turn(self, step: int) -> None:
+        """All losses before `step` were in order: what was newest is good, what is now is newest."""
+        self._good, self._newest = self._newest, self._good
+        self.step, self._newest_step = self._newest_step, step
+        if self.state:
+            torch._foreach_copy_(self._newest, list(self.state.values()))
+
+    def restore(self) -> None:
+        """Put the good tensors back in their places."""
+        for tensor, good in zip(self.state.values(), self._good, strict=True):
+            tensor.copy_(good)

@@ -101,20 +101,15 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     huber_schedule: Literal["snr", "exponential", "constant"] = setting(
         "snr", "Huber threshold over timesteps (arXiv:2403.16728)."
     )
-    huber_scale: float = setting(1.0, "Factor on the Huber threshold.", gt=0, le=100)
     min_snr_gamma: float | None = setting(None, "Min-SNR clamp, usually 5 (arXiv:2303.09556).", gt=0, le=100)
     debiased: bool = setting(False, "Weight by 1/sqrt(SNR) (Yu 2023, arXiv:2310.08442).")
     scale_v_like_noise: bool = setting(False, "Weight v losses by SNR/(SNR+1), as noise losses weigh.")
-    v_like_loss: float = setting(0.0, "Adds this share of the v-like weighted loss (eps).", ge=0, le=10)
     prior_loss_weight: float = setting(1.0, "Loss weight of regularization images.", ge=0, le=100)
     use_reg: bool = setting(True, "Train on regularization images too (arXiv:2208.12242).")
     noise_offset: Share = setting(0.0, "Strength of one random value a channel; 0.05-0.15 is usual.")
-    noise_offset_random: bool = setting(False, "Draw each image's strength from 0 to noise_offset.")
-    adaptive_noise: float = setting(0.0, "Adds this times the channel's mean to noise_offset.", ge=-10, le=10)
     multires_iterations: int = setting(0, "Layers of coarser noise; 6-10 usual, 0 off.", ge=0, le=20)
     multires_discount: float = setting(0.3, "Weight of each coarser layer, to its power.", gt=0, lt=1)
     input_perturbation: Share = setting(0.0, "Extra noise on the input only (arXiv:2301.11706).")
-    input_perturbation_random: bool = setting(False, "Draw it from 0 to input_perturbation.")
     zero_terminal_snr: bool = setting(False, "Last timestep is pure noise (arXiv:2305.08891); v only.")
     min_timestep: int = setting(0, "First timestep drawn.", ge=0, le=999)
     max_timestep: int = setting(1000, "One past the last timestep drawn.", ge=1, le=1000)
@@ -131,8 +126,6 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     caption_dropout: Share = setting(0.0, "Share of captions replaced by the empty one.")
     caption_dropout_every: int = setting(0, "Empty captions every so many epochs; 0 never.", ge=0, le=100_000)
     tag_dropout: Share = setting(0.0, "Share of tags after keep_tokens that are dropped.")
-    warmup_tags: int = setting(1, "Tags after keep_tokens when a tag warm-up starts.", ge=0, le=1000)
-    warmup_tag_steps: float = setting(0.0, "Steps, or share of them, until all tags are in; 0 off.", ge=0)
     wildcard: bool = setting(False, "{a|b} picks one; of several caption lines one is picked.")
     caption_prefix: str | None = setting(None, "Text put before each caption, with a space.")
     caption_suffix: str | None = setting(None, "Text put after each caption, with a space.")
@@ -178,46 +171,48 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """Refuse what does not go together."""
-        for why, wrong in self._contradictions():
-            if wrong:
-                raise ValueError(why)
+        for rule, broken in self._rules().items():
+            if broken:
+                raise ValueError(rule)
         return self
 
-    def _contradictions(self) -> list[tuple[str, bool]]:
-        """Each rule, and whether it is broken."""
-        lyco, lora = self.network in ("loha", "lokr"), self.network in ("lora", "locon")
-        text = self.train_text_encoder and self.text_encoder_until > 0
+    def _rules(self) -> dict[str, object]:
+        """Each rule, and what is true where it is broken."""
+        other, kind = self.method != "network", self.network
+        lyco, plain = kind in ("loha", "lokr"), kind in ("lora", "locon")
+        words = self.train_text_encoder and self.text_encoder_until > 0
         huber = self.loss in ("huber", "smooth_l1") and self.huber_schedule != "constant"
-        by_snr = any((self.min_snr_gamma, self.debiased, self.scale_v_like_noise, self.v_like_loss, huber))
-        zero_snr_on_noise = self.zero_terminal_snr and self.target == "eps"
-        two_noises = self.multires_iterations > 0 and self.noise_offset > 0
-        flow_rule = (
-            "target flow has no SNR: min_snr_gamma, debiased, scale_v_like_noise, v_like_loss and "
-            "a huber_schedule other than constant must be off"
-        )
-        conv, drops = self.conv_rank or self.conv_alpha, self.rank_dropout or self.module_dropout
-        return [
-            (
-                "train_unet and train_text_encoder are both off: nothing is trained",
-                not (self.train_unet or text),
+        drops = self.dropout or self.rank_dropout or self.module_dropout
+        blocks = self.block_ranks or self.block_alphas or self.block_rates
+        by_snr = self.min_snr_gamma or self.debiased or self.scale_v_like_noise or huber
+        return {
+            "train_unet and train_text_encoder are both off: nothing is trained": (
+                not (self.train_unet or words)
             ),
-            ("min_timestep must be below max_timestep", self.min_timestep >= self.max_timestep),
-            ("zero_terminal_snr needs target v: pure noise holds no signal to predict", zero_snr_on_noise),
-            (flow_rule, self.target == "flow" and by_snr),
-            ("v_like_loss is for target eps", self.v_like_loss > 0 and self.target == "v"),
-            (
-                "conv_rank and conv_alpha need network locon, loha, lokr or dora",
-                self.network == "lora" and bool(conv),
+            "network other than lora, dropouts, max_norm and block_* need method network": (
+                other and (kind != "lora" or drops or blocks or self.max_norm)
             ),
-            ("rank_dropout and module_dropout need network loha or lokr", not lyco and drops > 0),
-            ("loha and lokr take rank_dropout or module_dropout, not dropout", lyco and self.dropout > 0),
-            ("max_norm needs lora or locon", self.max_norm is not None and not lora),
-            (
-                "method embedding trains the text side: text encoder is off",
-                self.method == "embedding" and not text,
+            "method embedding trains the text side: text encoder is off": (
+                self.method == "embedding" and not words
             ),
-            ("multires noise and noise_offset exclude each other", two_noises),
-        ]
+            "min_timestep must be below max_timestep": self.min_timestep >= self.max_timestep,
+            "zero_terminal_snr needs target v: pure noise holds no signal to predict": (
+                self.zero_terminal_snr and self.target == "eps"
+            ),
+            "target flow has no SNR: min_snr_gamma, debiased, scale_v_like_noise and a huber_schedule other "
+            "than constant must be off": self.target == "flow" and by_snr,
+            "multires noise and noise_offset exclude each other": (
+                self.multires_iterations and self.noise_offset
+            ),
+            "conv_rank and conv_alpha need network locon, loha, lokr or dora": (
+                kind == "lora" and (self.conv_rank or self.conv_alpha)
+            ),
+            "rank_dropout and module_dropout need network loha or lokr": (
+                not lyco and (self.rank_dropout or self.module_dropout)
+            ),
+            "loha and lokr take rank_dropout or module_dropout, not dropout": lyco and self.dropout,
+            "max_norm needs lora or locon": self.max_norm and not plain,
+        }
 
     def warnings(self) -> list[str]:
         """What is allowed but seldom meant, for the command to print."""

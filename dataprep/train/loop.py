@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dataprep.errors import ConfigError, DiskError, UserError
-from dataprep.export import lora_metadata as metadata
+from dataprep.export.lora_metadata import Run, file_facts
 from dataprep.inference.base import Base, Prediction, load_base
 from dataprep.inference.sampling import Sampler, added_conditions, parse_prompt, save_png
 from dataprep.inference.torch_compat import prepare_torch
@@ -26,6 +26,7 @@ from dataprep.interrupts import interruptible
 from dataprep.store import write_whole
 from dataprep.train.captions import Captions
 from dataprep.train.checkpoint import (
+    LastGood,
     check_same_run,
     checkpoints,
     latest_checkpoint,
@@ -38,11 +39,11 @@ from dataprep.train.data import Batch, Prepared, seed_of
 from dataprep.train.network import TRAINABLE
 from dataprep.train.objective import Objective
 from dataprep.train.optimizers import lr_at, make_optimizer
-from dataprep.train.watch import DIVERGED, NO_NUMBER, LastGood, OnProgress, Progress, Rise, diverged
 from dataprep.training.base_fits import refuse_other_latents
 from dataprep.training.briefing import check_early, compiler_found, default_prompts, start_notes
 from dataprep.training.cached import base_path
 from dataprep.training.log import Log
+from dataprep.training.watch import DIVERGED, NO_NUMBER, OnProgress, Progress, Rise, diverged
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 READ_EVERY = 10  # steps; reading a loss back waits for the GPU. On a CPU it is read at each step.
@@ -131,7 +132,7 @@ class Trainer:
         self.captions = Captions(self.base, config, self.steps)
         self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
         self.log = Log(directory / "log" / "train.jsonl", tensorboard=config.tensorboard)
-        self.facts = metadata.Run(self.name, time.time(), self.steps, self.target)
+        self.facts = Run(self.name, time.time(), self.steps, self.target)
         self.step, self.smoothed, self.rise = 0, math.nan, Rise()
         # All weights of a model, twice more, would be too much memory: there the checkpoints have to do.
         self.good = LastGood({} if config.method == "full" else self.network.state())
@@ -181,7 +182,7 @@ class Trainer:
         found = latest_checkpoint(self.folder / "checkpoints") if resume else None
         if found is None:
             remove_checkpoints(self.folder / "checkpoints")
-            self.log.start(self.config, self.name, self.steps)
+            self.log.start(self.config, self.name, self.steps, self.base.path)
         else:
             check_same_run(found, self.config, self.data.manifest_sha256)
             self.network.load(found["network"])
@@ -348,11 +349,8 @@ class Trainer:
 
     def _save(self, name: str) -> Path:
         """Write what has been learned, with everything it says of itself."""
-        facts = metadata.training_metadata(self.config, self.base, self.data, self.facts)
-        facts |= metadata.modelspec(self.config, self.base, self.data, self.facts)
-        facts |= {"ss_steps": str(self.step), "ss_epoch": str(self._epoch(self.step - 1))}
-        facts["ss_training_finished_at"] = str(time.time())
-        facts |= {"ss_weighted_captions": "True"} if self.config.weighted else {}
+        epoch = self._epoch(self.step - 1)
+        facts = file_facts(self.config, self.base, self.data, self.facts, self.step, epoch)
         path: Path = self.folder / (name + self.network.suffix)
         self.network.save(path, facts, DTYPES[self.config.save_precision])
         return path

@@ -9,13 +9,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataprep.errors import ConfigError
@@ -23,6 +20,8 @@ from dataprep.export.lora_metadata import file_bytes
 from dataprep.export.pipeline import SUFFIXES, write_pipeline
 from dataprep.inference.base import Base
 from dataprep.inference.tokens import plain_ids
+from dataprep.inference.word import with_word
+from dataprep.lora.joined import join_linear_layers
 from dataprep.lora.names import block_of
 from dataprep.lora.tensors import ADAPTER, kohya_tensors
 from dataprep.store import write_bytes
@@ -74,7 +73,6 @@ def text_plan(encoder: nn.Module, config: TrainConfig) -> dict[str, Size]:
 def inject(model: nn.Module, plan: Mapping[str, Size], config: TrainConfig) -> None:
     """Put a zero change of the planned sizes into a model, in place, drawn from torch's seed."""
     from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
-    from peft.tuners.lora.layer import Linear
 
     common: dict[str, Any] = {
         "r": config.rank,
@@ -92,54 +90,10 @@ def inject(model: nn.Module, plan: Mapping[str, Size], config: TrainConfig) -> N
         chosen = LoraConfig(lora_alpha=config.alpha, **common)
     inject_adapter_in_model(chosen, model, adapter_name=ADAPTER)
     if config.network in ("lora", "locon") and not config.dropout:
-        for module in model.modules():
-            if isinstance(module, Linear):
-                module.forward = MethodType(_low_rank, module)
+        join_linear_layers(model)
     for parameter in model.parameters():
         if parameter.requires_grad:  # small, and too coarse in bf16 to take a step of 1e-4
             parameter.data = parameter.data.float()
-
-
-class LowRank(torch.autograd.Function):
-    """x W' + b + s (x A') B', summed inside the matrix products: x (..., in), A (r, in), B (out, r).
-
-    peft's layer makes the change, its scaled copy and their sum as three further tensors of the output's
-    size, and as many on the way back; W is frozen and has no gradient. Measured: 1.1 times the steps/s.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401 - torch's
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scale: float,
-    ) -> Tensor:
-        """The layer's output, (..., out)."""
-        flat = x.reshape(-1, x.shape[-1])  # (N, in)
-        low = flat @ a.t()  # (N, r)
-        ctx.save_for_backward(flat, weight, a, b, low)
-        ctx.scale, ctx.shape = scale, x.shape
-        return F.linear(flat, weight, bias).addmm_(low, b.t(), alpha=scale).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Gradients of x, A and B; W and its bias are frozen."""
-        flat, weight, a, b, low = ctx.saved_tensors
-        grad = grad.reshape(-1, grad.shape[-1])  # (N, out)
-        back = (grad @ b) * ctx.scale  # (N, r)
-        of_x = (grad @ weight).addmm_(back, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        return of_x, None, None, back.t() @ flat, (grad.t() @ low) * ctx.scale, None
-
-
-def _low_rank(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - peft's layers are untyped
-    """Forward of a peft linear layer that has one change, without dropout."""
-    a, b, linear = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.base_layer
-    if x.dtype != a.dtype or linear.weight.dtype != a.dtype or torch.is_autocast_enabled(x.device.type):
-        return type(layer).forward(layer, x)  # type: ignore[no-any-return] # mixed precision is peft's matter
-    return LowRank.apply(x, linear.weight, linear.bias, a, b, layer.scaling[ADAPTER])  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Trainable:
@@ -265,46 +219,6 @@ class FullModel(Trainable):
 # --- one new word -----------------------------------------------------------------------------------
 
 
-class WordTokenizer:
-    """A CLIP tokenizer that reads one word as new tokens."""
-
-    def __init__(self, tokenizer: Any, word: str, ids: list[int]) -> None:  # noqa: ANN401 - transformers
-        """Wrap a tokenizer; where the word stands between characters other than letters it is `ids`."""
-        self.inner, self.ids = tokenizer, ids
-        self.word = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
-        self.bos_token_id, self.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
-        self.pad_token_id = tokenizer.pad_token_id
-
-    def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:  # noqa: ANN401 - transformers
-        """Token ids, without BOS and EOS."""
-        ids: list[int] = []
-        for i, part in enumerate(self.word.split(text)):
-            ids += [*(self.ids if i else []), *plain_ids(self.inner, part)]
-        return {"input_ids": ids}
-
-
-class WordEmbedding(nn.Module):
-    """A frozen token embedding (V, C) with rows (n, C) appended that learn."""
-
-    def __init__(self, frozen: nn.Embedding, start: Tensor) -> None:
-        """Append rows that begin as `start`, (n, C)."""
-        super().__init__()
-        self.frozen = frozen
-        self.rows = nn.Parameter(start.detach().clone().float())
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen rows, which transformers looks at for device and type."""
-        return self.frozen.weight
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Embed ids (B, T), those from V on by the new rows: (B, T, C)."""
-        size = self.frozen.num_embeddings
-        known = self.frozen(ids.clamp(max=size - 1))
-        new = self.rows[(ids - size).clamp(min=0)].to(known.dtype)
-        return torch.where((ids >= size).unsqueeze(-1), new, known)
-
-
 class Embedding(Trainable):
     """Textual inversion (Gal 2022, arXiv:2208.01618): only the trigger word's own token embeddings learn."""
 
@@ -318,16 +232,13 @@ class Embedding(Trainable):
             raise ConfigError(
                 "method embedding learns the trigger word: run `dataprep run --trigger WORD` first"
             )
-        self.config, self.parts, tokenizers = config, {}, []
-        for i, (encoder, tokenizer) in enumerate(zip(base.text_encoders, base.tokenizers, strict=True)):
-            inner = getattr(encoder, "text_model", encoder).embeddings
-            frozen = inner.token_embedding
-            start = frozen.weight[list(plain_ids(tokenizer, config.embedding_init or "object"))]  # (n, C)
-            rows = [j % len(start) for j in range(config.embedding_tokens)]
-            self.parts[f"embedding_{i + 1}"] = inner.token_embedding = WordEmbedding(frozen, start[rows])
-            ids = [frozen.num_embeddings + j for j in range(config.embedding_tokens)]
-            tokenizers.append(WordTokenizer(tokenizer, trigger, ids))
-        self.base = replace(base, tokenizers=tuple(tokenizers))
+        starts = []
+        for encoder, tokenizer in zip(base.text_encoders, base.tokenizers, strict=True):
+            known = plain_ids(tokenizer, config.embedding_init or "object")
+            ids = [known[j % len(known)] for j in range(config.embedding_tokens)]
+            starts.append(encoder.get_input_embeddings().weight[ids])  # (n, C)
+        self.config, (self.base, words) = config, with_word(base, trigger, starts)
+        self.parts = {f"embedding_{i + 1}": word for i, word in enumerate(words)}
 
     def groups(self) -> Groups:
         """As ever, but a word's embedding has a natural length: decay would pull it to nothing."""

@@ -45,22 +45,12 @@ def randn(like: Tensor, draw: Generator) -> Tensor:
     return torch.randn(like.shape, generator=draw, dtype=torch.float32).to(like.device)
 
 
-def strength(most: float, random: bool, batch: int, draw: Generator) -> Tensor:
-    """`most` for every sample, or drawn from 0 to `most` for each: (B, 1, 1, 1)."""
-    drawn = torch.rand(batch, 1, 1, 1, generator=draw) if random else torch.ones(batch, 1, 1, 1)
-    return most * drawn
-
-
-def offset_noise(noise: Tensor, latents: Tensor, amount: Tensor, adaptive: float, draw: Generator) -> Tensor:
+def offset_noise(noise: Tensor, strength: float, draw: Generator) -> Tensor:
     """Noise (B, C, H, W) with one random value added to each channel, so that brightness is learned too.
 
-    `amount` (B, 1, 1, 1) is the strength; `adaptive` times the latent channel's mean magnitude is added to
-    it, and the sum is not below 0. Source: Guttenberg 2023, crosslabs.org; adaptive as in sd-scripts.
+    Source: Guttenberg 2023, crosslabs.org.
     """
-    amount = amount.to(noise)
-    if adaptive:
-        amount = (amount + adaptive * latents.mean(dim=(2, 3), keepdim=True).abs()).clamp(min=0)
-    return noise + amount * randn(noise[:, :, :1, :1], draw)
+    return noise + strength * randn(noise[:, :, :1, :1], draw)
 
 
 def multires_noise(noise: Tensor, iterations: int, discount: float, draw: Generator) -> Tensor:
@@ -143,20 +133,20 @@ LOSSES: dict[str, Mix] = {"l2": l2, "l1": l1, "huber": huber, "smooth_l1": smoot
 
 
 def huber_thresholds(
-    schedule: Literal["snr", "exponential", "constant"], c: float, scale: float, alphas_cumprod: Tensor
+    schedule: Literal["snr", "exponential", "constant"], c: float, alphas_cumprod: Tensor
 ) -> Tensor:
-    """Huber threshold of each timestep, (T,): c at the noisiest end, all times `scale`.
+    """Huber threshold of each timestep, (T,): c at the noisiest end.
 
     snr: (1 - c) / (1 + sigma)^2 + c; exponential: c^(t / T); constant: c.
     Source: Khrapov et al. 2024, arXiv:2403.16728, in sd-scripts' form.
     """
     steps = len(alphas_cumprod)
     if schedule == "constant":
-        return torch.full((steps,), c * scale)
+        return torch.full((steps,), c)
     if schedule == "exponential":
-        return torch.exp(math.log(c) / steps * torch.arange(steps)) * scale
+        return torch.exp(math.log(c) / steps * torch.arange(steps))
     sigmas = ((1 - alphas_cumprod) / alphas_cumprod).sqrt()
-    return ((1 - c) / (1 + sigmas) ** 2 + c) * scale
+    return (1 - c) / (1 + sigmas) ** 2 + c
 
 
 # --- weights: of each timestep, (T,) ---------------------------------------------------------------
@@ -192,8 +182,6 @@ def timestep_weights(config: TrainConfig, target: Prediction, snr: Tensor) -> Te
         weights = weights * min_snr_weight(snr, config.min_snr_gamma, target)
     if config.scale_v_like_noise and target == "v":
         weights = weights * v_to_noise_weight(snr)
-    if config.v_like_loss:
-        weights = weights + weights / v_to_noise_weight(snr) * config.v_like_loss
     if config.debiased:
         weights = weights * debiased_weight(snr, target)
     return weights
@@ -220,8 +208,7 @@ class Objective:
         """Tabulate everything that hangs on the timestep alone; alphas_cumprod (T,) is the base model's."""
         self.config, steps = config, len(alphas_cumprod)
         self.weights = timestep_weights(config, target, snr(alphas_cumprod))
-        huber = (config.huber_schedule, config.huber_c, config.huber_scale)
-        self.thresholds = huber_thresholds(*huber, alphas_cumprod)
+        self.thresholds = huber_thresholds(config.huber_schedule, config.huber_c, alphas_cumprod)
         if config.zero_terminal_snr:
             alphas_cumprod = zero_terminal_snr(alphas_cumprod)
         # Flow's sigma takes the place of alpha-bar: t / T, so that t = T - 1 is nearly pure noise.
@@ -230,19 +217,17 @@ class Objective:
 
     def noise(self, latents: Tensor, draw: Generator) -> Noised:
         """Draw noise and timesteps for latents (B, C, H, W) and mix them."""
-        config, batch = self.config, len(latents)
+        config = self.config
         noise = randn(latents, draw)
-        if config.noise_offset or config.adaptive_noise:
-            amount = strength(config.noise_offset, config.noise_offset_random, batch, draw)
-            noise = offset_noise(noise, latents, amount, config.adaptive_noise, draw)
+        if config.noise_offset:
+            noise = offset_noise(noise, config.noise_offset, draw)
         if config.multires_iterations:
             noise = multires_noise(noise, config.multires_iterations, config.multires_discount, draw)
         last = min(config.max_timestep, len(self.levels))
-        t = torch.randint(config.min_timestep, last, (batch,), generator=draw)
+        t = torch.randint(config.min_timestep, last, (len(latents),), generator=draw)
         mixed = noise
         if config.input_perturbation:
-            extra = strength(config.input_perturbation, config.input_perturbation_random, batch, draw)
-            mixed = noise + extra.to(noise) * randn(noise, draw)
+            mixed = noise + config.input_perturbation * randn(noise, draw)
         levels = self.levels[t].to(latents)
         return Noised(
             inputs=self.noised(latents, mixed, levels),

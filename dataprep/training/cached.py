@@ -23,6 +23,7 @@ _COLUMNS = """id sha256 role state caption repeats folder bucket_width bucket_he
 image_file caption_file latents_file latents_key"""
 COLUMNS = _COLUMNS.split()
 Arrays = dict[str, np.ndarray]  # of one latents file
+_NOT_TRAINED = ("sd3", "flux")
 
 
 def read_manifest(directory: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -33,6 +34,12 @@ def read_manifest(directory: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise InputError(
             f"{directory}: no column {', '.join(missing)} in the manifest; "
             "run `dataprep run` to the end (without --until)"
+        )
+    made_for = meta.get("settings", {}).get("latents", {}).get("family")
+    if made_for in _NOT_TRAINED:
+        raise InputError(
+            f"{directory}: was prepared for {made_for}, which `dataprep train` does not train; sd-scripts "
+            f"does, with the program that is named in the first lines of {directory / 'train.toml'}"
         )
     return table.select(COLUMNS), meta
 

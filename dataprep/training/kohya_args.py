@@ -29,13 +29,9 @@ RENAMED = {
     "loss_type": "loss",
     "debiased_estimation_loss": "debiased",
     "scale_v_pred_loss_like_noise_pred": "scale_v_like_noise",
-    "v_pred_like_loss": "v_like_loss",
-    "noise_offset_random_strength": "noise_offset_random",
-    "adaptive_noise_scale": "adaptive_noise",
     "multires_noise_iterations": "multires_iterations",
     "multires_noise_discount": "multires_discount",
     "ip_noise_gamma": "input_perturbation",
-    "ip_noise_gamma_random_strength": "input_perturbation_random",
     "masked_loss": "masked",
     "alpha_mask": "masked",
     "max_token_length": "token_length",
@@ -44,8 +40,6 @@ RENAMED = {
     "caption_dropout_rate": "caption_dropout",
     "caption_dropout_every_n_epochs": "caption_dropout_every",
     "caption_tag_dropout_rate": "tag_dropout",
-    "token_warmup_min": "warmup_tags",
-    "token_warmup_step": "warmup_tag_steps",
     "enable_wildcard": "wildcard",
     "weighted_captions": "weighted",
     "flip_aug": "flip",
@@ -71,6 +65,11 @@ max_data_loader_n_workers persistent_data_loader_workers lowram highvram no_half
 cache_text_encoder_outputs cache_text_encoder_outputs_to_disk console_log_level prior_preservation
 num_cpu_threads_per_process"""
 OURS = frozenset(_OURS.split())
+
+# Not here, and said so where the value asks for anything: each with the value that asks for nothing.
+_NOT_HERE = """noise_offset_random_strength adaptive_noise_scale ip_noise_gamma_random_strength
+v_pred_like_loss token_warmup_step"""
+NOT_HERE = dict.fromkeys(_NOT_HERE.split(), 0) | {"huber_scale": 1, "token_warmup_min": 1}
 
 # Where sd-scripts' file is silent, what it takes for granted and this program does not, in our names.
 SILENT: dict[str, Any] = {
@@ -154,7 +153,12 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if "learning_rate" in flat:  # the general rate first, so that the particular ones win
         ours["unet_rate"] = ours["text_encoder_rate"] = flat.pop("learning_rate")
     for name, value in flat.items():
-        if value is None or name in FROM_FOLDER or name in OURS:
+        if (
+            value is None
+            or name in FROM_FOLDER
+            or name in OURS
+            or (name in NOT_HERE and value == NOT_HERE[name])
+        ):
             continue
         if name in _SPECIAL:
             _SPECIAL[name](value, ours, notes)
@@ -186,7 +190,7 @@ def known_names() -> set[str]:
 
 
 def _their_names() -> set[str]:
-    return set(RENAMED) | FROM_FOLDER | OURS | set(_SPECIAL) | {"learning_rate"}
+    return set(RENAMED) | FROM_FOLDER | OURS | set(NOT_HERE) | set(_SPECIAL) | {"learning_rate"}
 
 
 def with_their_defaults(ours: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

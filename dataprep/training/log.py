@@ -20,10 +20,16 @@ class Log:
         self.path, self.lines = path, list[str]()
         self.writer = summary_writer()(str(path.parent)) if tensorboard else None
 
-    def start(self, config: TrainConfig, name: str, steps: int) -> None:
-        """Begin a new log. Raises DiskError."""
+    def start(self, config: TrainConfig, name: str, steps: int, base: Path) -> None:
+        """Begin a new log; `base` is where the base model is. Raises DiskError."""
         settings = json.loads(config.model_dump_json())
-        first = {"event": "start", "name": name, "steps": steps, "config": settings}
+        first = {
+            "event": "start",
+            "name": name,
+            "steps": steps,
+            "base": str(base.resolve()),
+            "config": settings,
+        }
         write_bytes(self.path, (json.dumps(first) + "\n").encode())
 
     def cut(self, step: int) -> None:
@@ -55,6 +61,16 @@ class Log:
         self.flush()
         if self.writer is not None:
             self.writer.close()
+
+
+def trained_base(directory: Path) -> Path | None:
+    """The base model of a prepared folder's last training, as its log says; None where none is told."""
+    try:
+        with (directory / "log" / "train.jsonl").open(encoding="utf-8") as file:
+            named = json.loads(file.readline()).get("base")
+    except (OSError, ValueError):
+        return None
+    return Path(named) if named else None
 
 
 def _step(line: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,13 @@ from dataprep.folders import check_prepared, locked
 from dataprep.inference.torch_compat import chosen_device
 from dataprep.store import write_bytes, write_whole
 from dataprep.training.cached import base_path, read_manifest
+from dataprep.training.log import trained_base
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from dataprep.inference.base import Base, Prediction
-    from dataprep.train.watch import Progress
+    from dataprep.training.watch import Progress
 
 SETTINGS = "train.toml"
 WORD_TENSORS = {"emb_params", "clip_l", "clip_g"}  # in a learned word's file
@@ -206,7 +207,12 @@ def memory_text(gpu_bytes: int) -> str:
 
 
 def sample_lora(
-    lora: Path, prompts: Sequence[str], out: Path | None, base: Path | None, device: str
+    lora: Path,
+    prompts: Sequence[str],
+    out: Path | None,
+    base: Path | None,
+    device: str,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
     """Draw prompts with what was trained, as NAME-000.png and so on.
 
@@ -214,11 +220,13 @@ def sample_lora(
         lora: a LoRA in kohya's format, a learned word's embedding, or the folder of a fine-tuned model.
         prompts: lines in kohya's form.
         out: folder; None for samples/ beside the LoRA.
-        base: base model; None for the one the prepared folder around the LoRA recorded. A folder is its own.
+        base: base model; None for the one that it was trained on, which the folder around it knows. A folder
+            of a fine-tuned model is its own.
         device: auto, cpu or cuda.
+        say: takes a line on the base model that is drawn with.
     Raises:
         InputError: no such file.
-        ModelError: no base model is known, or it cannot be loaded.
+        ModelError: the base model is not known here, or it cannot be loaded.
     """
     if not lora.exists():
         raise InputError(f"{lora}: there is no such file; `dataprep train` writes DIR/model/NAME.safetensors")
@@ -230,7 +238,8 @@ def sample_lora(
 
     orders = [parse_prompt(prompt) for prompt in prompts]
     kind, said = _trained(lora)  # how it was trained is how it has to be drawn
-    path = lora if kind == "model" else base or _recorded_base(lora)
+    path = lora if kind == "model" else base or _trained_on(lora, said.get("ss_sd_model_name"))
+    say(_base_line(path, kind, said.get("ss_sd_model_name")))
     model = load_base(path, chosen_device(device), torch.float32)
     if kind == "embedding":
         model = _with_word(lora, model, said)
@@ -268,18 +277,14 @@ def _with_word(file: Path, model: Base, said: dict[str, str]) -> Base:
     """The base model with a learned word in it: the trigger, or the file's name as in other programs."""
     from safetensors.torch import load_file
 
-    from dataprep.train.config import TrainConfig
-    from dataprep.train.network import Embedding
+    from dataprep.inference.word import with_word
 
     tensors = load_file(file)
     rows = [tensors[name] for name in ("emb_params", "clip_l", "clip_g") if name in tensors]  # each (n, C)
     widths = [encoder.config.hidden_size for encoder in model.text_encoders]
     if [part.shape[-1] for part in rows] != widths:
         raise ModelError(f"{file}: an embedding for another family than {model.path.name} ({model.family})")
-    config = TrainConfig(method="embedding", embedding_tokens=len(rows[0]))
-    word = Embedding(model, config, said.get("modelspec.trigger_phrase", file.stem))
-    word.load({f"embedding_{i + 1}.rows": part for i, part in enumerate(rows)})
-    return word.base
+    return with_word(model, said.get("modelspec.trigger_phrase", file.stem), rows)[0]
 
 
 def next_text(path: Path) -> str:
@@ -293,10 +298,25 @@ def next_text(path: Path) -> str:
     return f"{kind}: {path}\nnext: dataprep sample {path} --prompt '...'   or   {also[kind]}"
 
 
-def _recorded_base(lora: Path) -> Path:
+def _trained_on(lora: Path, name: str | None) -> Path:
+    """The base model of a file in DIR/model: the last training's, else the manifest's, if so named."""
     directory = lora.resolve().parent.parent
+    last = trained_base(directory)
+    if last is not None and last.exists() and name in (None, last.name):
+        return last
     if (directory / "manifest.parquet").is_file():
         meta = read_manifest(directory)[1]
         if meta.get("models", {}).get("base"):
-            return base_path(None, meta)
-    raise ModelError(f"{lora}: its base model is not known here; name it with --base PATH")
+            path = base_path(None, meta)
+            if name in (None, path.name):
+                return path
+    what = f"it was trained on {name}, which" if name else "its base model"
+    raise ModelError(f"{lora}: {what} is not known here; name it with --base PATH")
+
+
+def _base_line(path: Path, kind: str, name: str | None) -> str:
+    """With which base model a result is drawn, and whether it was trained on another."""
+    if kind == "model":
+        return f"drawn with {path}, a model of its own"
+    other = f"; it was trained on {name}, so expect something else" if name not in (None, path.name) else ""
+    return f"base model: {path}{other}"

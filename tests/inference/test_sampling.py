@@ -32,7 +32,9 @@ def test_prompts_carry_kohyas_options() -> None:
     assert parse_prompt("plain") == Prompt("plain")
 
 
-@pytest.mark.parametrize("line", ["a --q 3", "a --s many"])
+@pytest.mark.parametrize(
+    "line", ["a --q 3", "a --s many", "a --s 0", "a --w 4", "a --h -8", "a --l nan", "a --d -1", "a --s 1001"]
+)
 def test_wrong_options_are_named(line: str) -> None:
     with pytest.raises(ConfigError, match=line.split()[1]):
         parse_prompt(line)

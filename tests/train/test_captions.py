@@ -7,16 +7,14 @@ import pytest
 import torch
 
 from dataprep.inference.base import Base, load_base
-from dataprep.train.captions import Captions, Moment, read_caption
+from dataprep.train.captions import Captions, read_caption
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Prepared
 
-NOW = Moment(step=50, steps=100, epoch=1)
 
-
-def read(text: str | list[str], seed: int = 0, moment: Moment = NOW, **settings: object) -> str:
+def read(text: str | list[str], seed: int = 0, epoch: int = 1, **settings: object) -> str:
     lines = [text] if isinstance(text, str) else text
-    return read_caption(lines, TrainConfig(**settings), moment, random.Random(seed))
+    return read_caption(lines, TrainConfig(**settings), epoch, random.Random(seed))
 
 
 def test_untouched_captions_keep_even_the_separator_mark() -> None:
@@ -49,17 +47,8 @@ def test_tag_dropout_drops_its_share_and_never_a_kept_tag() -> None:
 def test_caption_dropout_empties_its_share_and_every_nth_epoch() -> None:
     empty = [read("sks, a", seed, caption_dropout=0.2) == "" for seed in range(1000)]
     assert sum(empty) / 1000 == pytest.approx(0.2, abs=0.04)
-    assert read("sks, a", moment=Moment(0, 9, 4), caption_dropout_every=2) == ""
-    assert read("sks, a", moment=Moment(0, 9, 5), caption_dropout_every=2) == "sks, a"
-
-
-def test_warm_up_lets_tags_in_one_by_one() -> None:
-    text = "sks, a, b, c, d"
-    lengths = [
-        len(read(text, moment=Moment(step, 100, 1), warmup_tag_steps=40, warmup_tags=1).split(", ")) - 1
-        for step in (0, 10, 20, 39, 40, 99)
-    ]
-    assert lengths == [1, 1, 2, 3, 4, 4]
+    assert read("sks, a", epoch=4, caption_dropout_every=2) == ""
+    assert read("sks, a", epoch=5, caption_dropout_every=2) == "sks, a"
 
 
 def test_prefix_and_suffix_are_joined_by_spaces_only() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from dataprep.errors import ConfigError, InputError
 from dataprep.train import checkpoint
 from dataprep.train.checkpoint import (
+    LastGood,
     check_same_run,
     latest_checkpoint,
     refuse_to_lose,
@@ -57,6 +59,12 @@ def test_a_resumed_run_must_be_the_same_but_for_what_is_shown() -> None:
         check_same_run(state(1), TrainConfig(), "other")
 
 
+def test_a_checkpoint_of_a_version_with_other_settings_is_refused_by_name() -> None:
+    config = json.loads(TrainConfig().model_dump_json()) | {"bygone": 3}
+    with pytest.raises(ConfigError, match=r"bygone \(was 3, is None\)"):
+        check_same_run(state(1) | {"config": json.dumps(config)}, TrainConfig(), "m")
+
+
 def test_every_free_setting_exists() -> None:
     assert set(TrainConfig.model_fields) >= checkpoint.FREE
 
@@ -68,3 +76,15 @@ def test_an_unfinished_training_is_not_overwritten_and_both_ways_on_are_named(tm
         refuse_to_lose(tmp_path)
     save_checkpoint(tmp_path, state(15), keep=2)
     refuse_to_lose(tmp_path)
+
+
+def test_the_last_good_tensors_are_those_from_which_a_step_was_in_order() -> None:
+    weight = torch.zeros(2)
+    good = LastGood({"a": weight})
+    for step in (1, 2, 3):
+        weight.fill_(step)  # an optimizer step, after a loss in order
+        good.turn(step)
+    weight.fill_(torch.nan)
+    assert good.step == 2  # nothing is known of what the third step left
+    good.restore()
+    assert weight.tolist() == [2, 2]

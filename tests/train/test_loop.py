@@ -17,7 +17,7 @@ from dataprep.errors import ConfigError, DiskError, InputError, ModelError, User
 from dataprep.train.captions import Captions
 from dataprep.train.config import TrainConfig
 from dataprep.train.loop import train
-from dataprep.train.watch import Progress
+from dataprep.training.watch import Progress
 
 SHORT: dict[str, Any] = {
     "steps": 6,
@@ -336,12 +336,10 @@ def test_frozen_text_encoders_are_asked_once_for_each_caption(
         {"target": "flow", "loss": "smooth_l1", "huber_schedule": "constant"},
         {
             "noise_offset": 0.1,
-            "adaptive_noise": 0.05,
             "input_perturbation": 0.1,
             "debiased": True,
-            "v_like_loss": 0.1,
         },
-        {"weighted": True, "token_length": 150, "clip_skip": 2, "warmup_tag_steps": 4, "tag_dropout": 0.2},
+        {"weighted": True, "token_length": 150, "clip_skip": 2, "tag_dropout": 0.2},
         {"network": "loha", "rank_dropout": 0.1, "gradient_checkpointing": True, "channels_last": True},
         {
             "network": "dora",

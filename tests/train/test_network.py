@@ -13,15 +13,12 @@ from safetensors.torch import load_file
 from dataprep.errors import ConfigError
 from dataprep.inference.base import Base, config_folder, load_base
 from dataprep.inference.sampling import added_conditions
-from dataprep.inference.tokens import token_ids
 from dataprep.lora.names import BLOCKS, block_of
 from dataprep.lora.tensors import ADAPTER, kohya_tensors
 from dataprep.train.config import TrainConfig
 from dataprep.train.loop import train
 from dataprep.train.network import (
     Network,
-    Size,
-    WordTokenizer,
     inject,
     text_plan,
     unet_plan,
@@ -256,45 +253,3 @@ def test_textual_inversion_needs_a_trigger(prepared: Path) -> None:
     pq.write_table(table.replace_schema_metadata({"dataprep": meta}), prepared / "manifest.parquet")
     with pytest.raises(ConfigError, match="learns the trigger word"):
         fit(prepared, method="embedding")
-
-
-def test_the_new_word_is_read_whole_and_nothing_else_changes(base_path: Path) -> None:
-    plain = load_base(base_path, "cpu", torch.float32).tokenizers[0]
-    worded = WordTokenizer(plain, "sks", [50000, 50001])
-    for text in ("1girl, red hair", "skset and asks"):
-        assert token_ids(worded, text, 1) == token_ids(plain, text, 1)
-    known = token_ids(plain, "a, girl", 1)[0][0]
-    assert token_ids(worded, "sks, girl", 1)[0][0][:5] == [49406, 50000, 50001, *known[2:4]]
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_the_joined_low_rank_layer_has_pefts_output_and_gradients(bias: bool) -> None:
-    from peft.tuners.lora.layer import Linear
-
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(12, 20, bias=bias)).requires_grad_(False)
-    inject(model, {"0": Size(4, 3.0)}, TrainConfig(rank=4, alpha=3))
-    torch.nn.init.normal_(model[0].lora_B[ADAPTER].weight)
-    model.double()
-    found = []
-    for forward in (model[0].forward, lambda x: Linear.forward(model[0], x)):
-        x = torch.linspace(-2, 2, 2 * 5 * 12, dtype=torch.float64).view(2, 5, 12).requires_grad_()
-        answer = forward(x)
-        learned = [p for p in model.parameters() if p.requires_grad]
-        found.append([answer, *torch.autograd.grad(answer.sin().sum(), [x, *learned])])
-    assert type(found[0][0].grad_fn).__name__ == "LowRankBackward"
-    assert type(found[1][0].grad_fn).__name__ != "LowRankBackward"
-    for ours, pefts in zip(*found, strict=True):
-        torch.testing.assert_close(ours, pefts)
-
-
-def test_mixed_precision_and_dropout_are_left_to_peft() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(12, 20)).requires_grad_(False)
-    inject(model, {"0": Size(4, 3.0)}, TrainConfig(rank=4))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        answer = model(torch.ones(2, 12))
-    assert answer.dtype == torch.bfloat16
-    assert type(answer.grad_fn).__name__ != "LowRankBackward"
-    dropped = torch.nn.Sequential(torch.nn.Linear(12, 20)).requires_grad_(False)
-    inject(dropped, {"0": Size(4, 3.0)}, TrainConfig(rank=4, dropout=0.5))
-    assert type(dropped(torch.ones(2, 12)).grad_fn).__name__ != "LowRankBackward"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,18 @@ def test_a_folder_without_manifest_or_columns_is_refused(tmp_path: Path, prepare
     table = pq.read_table(prepared / "manifest.parquet")
     pq.write_table(table.drop_columns(["latents_key"]), prepared / "manifest.parquet")
     with pytest.raises(InputError, match="no column latents_key"):
+        Prepared(prepared, TrainConfig())
+
+
+@pytest.mark.parametrize("family", ["sd3", "flux"])
+def test_a_folder_for_a_base_model_that_is_not_trained_here_is_refused_in_words(
+    prepared: Path, family: str
+) -> None:
+    table = pq.read_table(prepared / "manifest.parquet")
+    about = json.loads(table.schema.metadata[b"dataprep"]) | {"settings": {"latents": {"family": family}}}
+    table = table.replace_schema_metadata({b"dataprep": json.dumps(about).encode()})
+    pq.write_table(table, prepared / "manifest.parquet")
+    with pytest.raises(InputError, match=f"prepared for {family}, which `dataprep train` does not train"):
         Prepared(prepared, TrainConfig())
 
 

@@ -183,6 +183,17 @@ def test_optimizers_are_found_or_replaced_by_their_nearest_kin(
     assert (f"optimizer_type = '{kind}' is not here" in notes) is (kind in ("PagedAdamW8bit", "CAME"))
 
 
+def test_variants_that_are_not_here_are_named_only_where_they_ask_for_something(tmp_path: Path) -> None:
+    asked = "huber_scale = 2.0\nnoise_offset_random_strength = true\ntoken_warmup_step = 0.5"
+    silent = "huber_scale = 1.0\nnoise_offset_random_strength = false\ntoken_warmup_min = 1"
+    notes = load(tmp_path, asked)[1]
+    assert all(
+        f"{line} of the sd-scripts" in notes for line in ("huber_scale = 2.0", "token_warmup_step = 0.5")
+    )
+    assert "noise_offset_random_strength = True of the sd-scripts" in notes
+    assert "no counterpart" not in load(tmp_path, silent)[1]
+
+
 def test_what_has_no_counterpart_is_named_and_does_not_stop_the_run(tmp_path: Path) -> None:
     config, notes = load(
         tmp_path,

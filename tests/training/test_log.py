@@ -7,12 +7,12 @@ import pytest
 
 from dataprep.errors import DiskError
 from dataprep.train.config import TrainConfig
-from dataprep.training.log import Log
+from dataprep.training.log import Log, trained_base
 
 
 def test_the_log_forgets_steps_after_a_checkpoint_and_half_a_line(tmp_path: Path) -> None:
     log = Log(tmp_path / "log" / "train.jsonl")
-    log.start(TrainConfig(), "x", 9)
+    log.start(TrainConfig(), "x", 9, tmp_path / "base")
     for step in range(1, 6):
         log.add(step=step, loss=0.5)
     log.flush()
@@ -24,9 +24,17 @@ def test_the_log_forgets_steps_after_a_checkpoint_and_half_a_line(tmp_path: Path
     assert [line["step"] for line in lines[1:]] == [1, 2, 3]
 
 
+def test_the_log_knows_the_base_model_of_the_last_training(tmp_path: Path) -> None:
+    assert trained_base(tmp_path) is None
+    Log(tmp_path / "log" / "train.jsonl").start(TrainConfig(), "x", 9, tmp_path / "models" / ".." / "base")
+    assert trained_base(tmp_path) == tmp_path / "base"
+    (tmp_path / "log" / "train.jsonl").write_text("half a li")
+    assert trained_base(tmp_path) is None
+
+
 def test_a_log_that_cannot_be_written_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log(tmp_path / "train.jsonl")
-    log.start(TrainConfig(), "x", 200)
+    log.start(TrainConfig(), "x", 200, tmp_path / "base")
 
     def full(self: Log) -> None:
         raise DiskError("no space left")
@@ -44,7 +52,7 @@ def test_a_log_that_cannot_be_written_waits_for_room(tmp_path: Path, monkeypatch
 def test_tensorboard_reads_the_loss_of_each_step(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     log = Log(tmp_path / "log" / "train.jsonl", tensorboard=True)
-    log.start(TrainConfig(), "x", 2)
+    log.start(TrainConfig(), "x", 2, tmp_path / "base")
     for step in (1, 2):
         log.add(step=step, loss=0.5 / step, smoothed=0.5)
     log.close()

@@ -49,6 +49,8 @@ def test_wrong_settings_are_named_with_their_rule(override: str, message: str) -
         {"multires_iterations": 6, "noise_offset": 0.1},
         {"min_timestep": 500, "max_timestep": 400},
         {"network": "lokr", "dropout": 0.1},
+        {"method": "full", "network": "loha"},
+        {"method": "embedding", "block_ranks": {"IN01": 4}},
     ],
 )
 def test_settings_that_contradict_each_other_stop_at_once(settings: dict[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,6 +132,22 @@ def test_a_lora_away_from_its_folder_asks_for_the_base_model(tmp_path: Path) -> 
     save_file({"lora_unet_conv_in.alpha": torch.ones(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ModelError, match="--base"):
         sample_lora(tmp_path / "x.safetensors", ["sks"], None, None, "cpu")
+
+
+def test_a_lora_is_drawn_with_the_base_model_that_it_was_trained_on(prepared: Path, tmp_path: Path) -> None:
+    other, order, said = tmp_path / "other", ["sks --w 64 --h 64 --s 1"], list[str]()
+    shutil.copytree(BASE, other)
+    few = ("steps=1", "samples=false", f"base={other}")
+    lora = train_folder(prepared, None, few, False, "cpu", QUIET)
+    sample_lora(lora, order, None, None, "cpu", said.append)
+    sample_lora(lora, order, None, BASE, "cpu", said.append)
+    assert said == [
+        f"base model: {other}",
+        f"base model: {BASE}; it was trained on other, so expect something else",
+    ]
+    shutil.rmtree(other)  # the manifest's base model is not what this one was trained on
+    with pytest.raises(ModelError, match=r"trained on other, which is not known here.*--base"):
+        sample_lora(lora, order, None, None, "cpu")
 
 
 @pytest.mark.slow

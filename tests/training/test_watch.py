@@ -2,21 +2,7 @@ from __future__ import annotations
 
 import random
 
-import torch
-
-from dataprep.train.watch import LastGood, Rise, diverged
-
-
-def test_the_last_good_tensors_are_those_from_which_a_step_was_in_order() -> None:
-    weight = torch.zeros(2)
-    good = LastGood({"a": weight})
-    for step in (1, 2, 3):
-        weight.fill_(step)  # an optimizer step, after a loss in order
-        good.turn(step)
-    weight.fill_(torch.nan)
-    assert good.step == 2  # nothing is known of what the third step left
-    good.restore()
-    assert weight.tolist() == [2, 2]
+from dataprep.training.watch import Rise, diverged
 
 
 def test_a_climbing_loss_is_said_once_with_the_limit() -> None:

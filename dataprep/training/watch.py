@@ -1,13 +1,10 @@
-"""What is seen of a training: its progress, a loss that climbs or is lost, and the weights kept then."""
+"""What is seen of a training: its progress, and a loss that climbs or is lost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from dataprep.errors import UserError
 
@@ -64,31 +61,6 @@ class Rise:
             else f"is {self.mean:.3g}, and {self.blank:.3g} for answering nothing at all"
         )
         return f"step {step + 1}: the mean loss {why}. Lower unet_rate and text_encoder_rate"
-
-
-class LastGood:
-    """The newest trained tensors that are known to be good: a step from them gave a loss in order.
-
-    Two copies: the newest of all may already be spoiled, which only the next loss can tell.
-    """
-
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
-        """Begin with the tensors as they are; they are followed, not taken over."""
-        self.state, self.step = dict(state), 0  # optimizer steps that the good ones have had
-        self._newest_step = 0
-        self._good, self._newest = ([tensor.clone() for tensor in state.values()] for _ in range(2))
-
-    def turn(self, step: int) -> None:
-        """All losses before `step` were in order: what was newest is good, what is now is newest."""
-        self._good, self._newest = self._newest, self._good
-        self.step, self._newest_step = self._newest_step, step
-        if self.state:
-            torch._foreach_copy_(self._newest, list(self.state.values()))
-
-    def restore(self) -> None:
-        """Put the good tensors back in their places."""
-        for tensor, good in zip(self.state.values(), self._good, strict=True):
-            tensor.copy_(good)
 
 
 def diverged(step: int, files: Sequence[str], what: str, kept: str) -> UserError:
