@@ -5,17 +5,21 @@ python -m benchmarks.memory [ROWS]
 
 from __future__ import annotations
 
-import base64
+import io
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image, ImageEnhance
 
-from dataprep.copies.fine import BYTES
+from dataprep.copies.fine import fine
+from dataprep.copies.hashing import texture
+from dataprep.copies.likeness import edges, thumb
 from dataprep.expand import expand
 from dataprep.manifest import BASE, empty_columns, merge
 from dataprep.pictures.pixels import PixelCache, PixelPolicy
@@ -30,29 +34,49 @@ from dataprep.store import Blobs
 
 
 def manifest(count: int) -> pa.Table:
-    """What fingerprint hands on for `count` pictures, a fifth of which are copies of another."""
+    """What fingerprint hands on for `count` pictures, a fifth of which are copies of another.
+
+    Looks are those of 97 pictures, each also recompressed, brightened and made smaller.
+    """
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
     copies = rng.choice(count, count // 5, replace=False)
     hashes[copies] = hashes[copies - 1]
     hexes = [f"{int(value):016x}" for value in hashes]
-    thumbs = [base64.b64encode(rng.bytes(192)).decode() for _ in range(97)]
-    thumb = [thumbs[int(value % np.uint64(97))] for value in hashes]
+    looks = [[_looks(edited) for edited in _edited(rng)] for _ in range(97)]
+    seen = [
+        looks[int(value % np.uint64(97))][edit]
+        for value, edit in zip(hashes, rng.integers(0, 4, count), strict=True)
+    ]
     numbers = [f"{i:032x}" for i in range(count)]
     shared = {"role": "train", "state": "active", "format": "jpeg", "view": ""}
     columns: dict[str, pa.Array] = {name: pa.array([value] * count) for name, value in shared.items()}
     columns |= {name: pa.array(numbers) for name in ("id", "path", "sha256", "pixels_key")}
     names = "phash", "trim_phash", "mirror_phash", "mirror_trim_phash"
     columns |= {name: pa.array(hexes) for name in names}
-    columns |= {name: pa.array(thumb) for name in ("thumb", "trim_thumb")}
-    grids = [base64.b64encode(rng.bytes(BYTES)).decode() for _ in range(97)]
-    columns["fine"] = pa.array([grids[int(value % np.uint64(97))] for value in hashes])
+    for name, place in {"thumb": 0, "trim_thumb": 0, "edges": 1, "fine": 2}.items():
+        columns[name] = pa.array([each[place] for each in seen])
     columns |= {
         name: pa.array(rng.integers(600, 4000, count).astype(np.int32)) for name in ("width", "height")
     }
     columns["bytes"] = pa.array(rng.integers(10**5, 10**7, count))
     columns["trim_share"] = pa.array(np.ones(count, np.float32))
     return empty_columns(pa.table(columns), pa.schema([*BASE, *HAND, *Fingerprint.adds]))
+
+
+def _edited(rng: np.random.Generator) -> Iterator[Image.Image]:
+    image = Image.fromarray(rng.integers(0, 256, (12, 9, 3), np.uint8)).resize((288, 384))
+    yield image
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=60)
+    yield Image.open(encoded).convert("RGB")
+    yield ImageEnhance.Brightness(image).enhance(1.2)
+    yield image.resize((160, 213))
+
+
+def _looks(image: Image.Image) -> tuple[str, str, str]:
+    light = image.convert("L")
+    return thumb(image), edges(texture(light)), fine(light, light)
 
 
 def main(count: int = 100_000) -> None:

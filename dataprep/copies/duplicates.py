@@ -53,14 +53,17 @@ _REASONS = (
 )
 
 
-def worth(row: Row, *, marked: bool = False) -> tuple[Any, ...]:
+def worth(row: Row, *, unmarked_share: float | None = None) -> tuple[Any, ...]:
     """What a copy has going for it, in the order of _REASONS; the greatest tuple is kept.
 
     Args:
         row: of the copy.
-        marked: whether there is something on it that its copies lack.
+        unmarked_share: share within the borders of a copy that lacks a mark which is on this one: a watermark
+            on a plain ground makes it no larger. None if there is no such copy.
     """
-    pixels = row["width"] * row["height"] * row["trim_share"]
+    marked = unmarked_share is not None
+    share = row["trim_share"] if unmarked_share is None else min(row["trim_share"], unmarked_share)
+    pixels = row["width"] * row["height"] * share
     return (
         row["hand_state"] == "keep",
         # A fifth more pixels count; a few rows cut off do not.
@@ -99,7 +102,7 @@ def find_copies(
     start = 0
     for group in groups:
         marked = _marked(group, rows, hashed.whole, max_distance)
-        value = {i: worth(rows[i], marked=i in marked) for i in group}
+        value = {i: worth(rows[i], unmarked_share=marked.get(i)) for i in group}
         kept = [Kept(view, pages, max_distance, lenient=lenient) for view in views]
         place = {i: start + at for at, i in enumerate(group)}
         start += len(group)
@@ -124,30 +127,35 @@ def _hashed(rows: list[Row], *, mirrored: bool) -> Hashed:
     return Hashed(whole, trimmed, (mirror, mirror_trimmed))
 
 
-def _marked(group: list[int], rows: list[Row], hashes: Hashes, max_distance: int) -> set[int]:
-    """Those of a group that have a mark which a near copy of the same framing lacks."""
+def _marked(group: list[int], rows: list[Row], hashes: Hashes, max_distance: int) -> dict[int, float]:
+    """Those of a group with a mark which a near copy of the same framing lacks: that one's `trim_share`."""
     measured = np.array([i for i in group if rows[i]["edges"]], np.int64)
-    witnesses = sorted(group, key=lambda i: worth(rows[i]), reverse=True)[:_WITNESSES]
+    witnesses = group
+    if len(group) > _WITNESSES:
+        witnesses = sorted(group, key=lambda i: worth(rows[i]), reverse=True)[:_WITNESSES]
     shares = np.array([rows[i]["trim_share"] for i in measured])
     edges = [rows[i]["edges"] for i in measured]
-    marked: set[int] = set()
+    marked: dict[int, float] = {}
     for j in witnesses:
         if not rows[j]["edges"]:
             continue
         near = hamming(hashes[measured], hashes[j]) <= max_distance
-        near &= np.abs(shares - rows[j]["trim_share"]) <= SAME_FRAMING
+        # A mark on a plain ground is no border any more: there is more within those of the marked one.
+        near &= shares - rows[j]["trim_share"] >= -SAME_FRAMING
         at = np.flatnonzero(near & (measured != j))
         found = at[are_marked([edges[k] for k in at], rows[j]["edges"])].tolist()
         thumb = rows[j]["thumb"]
         for k in (int(measured[n]) for n in found):
             if alike(rows[k]["thumb"], thumb) and _differ_by_mark(rows[k], rows[j]):
-                marked.add(k)
+                marked[k] = min(marked.get(k, 1.0), rows[j]["trim_share"])
     return marked
 
 
 def _differ_by_mark(one: Row, other: Row) -> bool:
     fines = Fines([one["fine"], other["fine"]])
-    return not fines.known.all() or fines.differ_by_mark(0, 1)
+    if not fines.known.all():
+        return bool(abs(one["trim_share"] - other["trim_share"]) <= SAME_FRAMING)
+    return fines.differ_by_mark(0, 1)
 
 
 def _groups(n: int, hashed: Hashed, max_distance: int) -> list[list[int]]:

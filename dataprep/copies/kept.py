@@ -79,6 +79,15 @@ class View:
     within: tuple[Thumbs, Thumbs] | None = None
     uncut: tuple[Looks, Looks] | None = None
 
+    @cached_property
+    def borderless(self) -> NDArray[np.bool_]:
+        """Which pictures are the same with and without borders, shape (N,); of `uncut` views."""
+        if self.uncut is None:
+            return np.zeros(len(self.shares), np.bool_)
+        same = (self.ours.hashes == self.uncut[0].hashes) & (self.kept.hashes == self.uncut[1].hashes)
+        borderless: NDArray[np.bool_] = same & (self.shares == 1)
+        return borderless
+
 
 def views_of(rows: list[Row], hashed: Hashed) -> list[View]:
     """Whole, without borders and, where asked for, mirrored: a pair has to agree in one.
@@ -166,6 +175,10 @@ class Kept:
         if not len(close):
             return NONE
         others, distances = others[close], distances[close]
+        if view.borderless[i] and not self._pages[i]:
+            # Of two such pictures the other view knows: it is less strict but for pages.
+            new = ~view.borderless[others] | self._pages[others]
+            others, distances = others[new], distances[new]
         found = self._agree(i, others, distances)
         return min(zip(distances[found].tolist(), others[found].tolist(), strict=True), default=NONE)
 

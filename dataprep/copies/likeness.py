@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dataprep.copies.hashing import Texture
+from dataprep.copies.light import BRIGHTENED, brightened
 
 _SIDE = 8  # px
 _CELLS = _SIDE * _SIDE
@@ -114,7 +115,10 @@ def are_marked(texts: Sequence[str], other: str) -> NDArray[np.bool_]:
     values = np.frombuffer(b"".join(map(base64.b64decode, (*texts, other))), np.uint8)
     busy = np.log2(values.reshape(-1, _CELLS) + _STILL)
     busier = busy[:-1] - busy[-1]
-    busier -= np.median(busier, axis=1, keepdims=True)  # the one that is sharper all over is not marked
+    middle = np.partition(busier, (_CELLS // 2 - 1, _CELLS // 2), axis=1)[
+        :, _CELLS // 2 - 1 : _CELLS // 2 + 1
+    ]
+    busier -= middle.mean(axis=1, keepdims=True)  # the one that is sharper all over is not marked
     more, less = (busier > _BUSIER).sum(axis=1), (busier < -_BUSIER).sum(axis=1)
     marked: NDArray[np.bool_] = (more > 0) & (more > 2 * less) & (more <= _MOST_CELLS)
     return marked
@@ -197,7 +201,7 @@ class Thumbs:
     def recoloured(self, i: int, others: Thumbs, at: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of some pictures have a part in another colour than one of the same framing.
 
-        Cells in which a brighter copy may have lost colour are passed over, and pictures without colour.
+        What a brighter copy may have lost is forgiven, and pictures without colour are passed over.
 
         Args:
             i: the one.
@@ -206,21 +210,65 @@ class Thumbs:
         Returns:
             Shape (K,).
         """
-        ours, theirs = _colours(self.values[i]), _colours(others.values[at])  # (64, 2), (K, 64, 2)
         valid = (self.values[i].max(axis=-1) < _BURNT) & (others.values[at].max(axis=-1) < _BURNT)
-        product, squares = (ours * theirs).sum(axis=-1) * valid, (ours**2).sum(axis=-1) * valid
-        weights = np.ones_like(product)
-        for _ in range(_FITS):
-            gains = (weights * product).sum(axis=1) / ((weights * squares).sum(axis=1) + 1)
-            gain = gains.clip(*_GAINS)[:, None, None]
-            apart = np.sqrt(((theirs - gain * ours) ** 2).sum(axis=-1)) * valid
-            weights = 1 / (1 + (apart / (1.5 * np.median(apart, axis=1, keepdims=True) + 2)) ** 2)
-        strong = np.sort(apart, axis=1)[:, -_CELLS_RECOLOURED] > _RECOLOURED
-        found: NDArray[np.bool_] = strong & ~(self.colourless[i] | others.colourless[at])
+        ours, theirs = self.values[i], others.values[at]
+        found: NDArray[np.bool_] = ~(self.colourless[i] | others.colourless[at])
+        found &= _strongest(_distances(_colours(theirs) - _colours(ours)) * valid) > _RECOLOURED
+        if found.any():  # few copies need to be seen in another light
+            found[found] = _strongest(_recoloured(ours, theirs[found], valid[found])) > _RECOLOURED
         return found
 
 
-def _colours(values: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _recoloured(
+    ours: NDArray[np.uint8], theirs: NDArray[np.uint8], valid: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """How far the colours of each cell lie apart, beyond what light and clipping explain, shape (K, 64).
+
+    Args:
+        ours: shape (64, 3).
+        theirs: shape (K, 64, 3).
+        valid: which cells are compared, shape (K, 64).
+    """
+    one, others = _colours(ours), _colours(theirs)  # (64, 2), (K, 64, 2)
+    product, squares = (one * others).sum(axis=-1) * valid, (one**2).sum(axis=-1) * valid
+    weights = np.ones_like(product)
+    for _ in range(_FITS):
+        gains = (weights * product).sum(axis=1) / ((weights * squares).sum(axis=1) + 1)
+        gain = gains.clip(*_GAINS)[:, None, None]
+        apart = _distances(others - gain * one) * valid
+        weights = 1 / (1 + (apart / (1.5 * np.median(apart, axis=1, keepdims=True) + 2)) ** 2)
+    light = ours @ _LUMA
+    for k, levels in enumerate(theirs):
+        for gained in (float(gain[k, 0, 0]), brightened(light, levels @ _LUMA)):
+            if gained > BRIGHTENED:
+                lost = _beyond_clipping(ours.astype(np.float64), levels.astype(np.float64), gained)
+                apart[k] = np.minimum(apart[k], lost * valid[k])
+    return apart
+
+
+def _beyond_clipping(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], gain: float
+) -> NDArray[np.float64]:
+    """As `_recoloured`, of one picture: a clipped channel lies between what it was and would be."""
+    brighter = gain * ours
+    expected = brighter + np.median((theirs - brighter) @ _LUMA)
+    beyond = theirs - theirs.clip(np.minimum(expected, ours), np.maximum(expected, ours))
+    return _distances(_colours(beyond))
+
+
+def _distances(apart: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lengths of differences of colour, shape (..., 2)."""
+    distances: NDArray[np.float64] = np.sqrt((apart**2).sum(axis=-1))
+    return distances
+
+
+def _strongest(apart: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far apart the cells lie that differ most, but for two which may do so by accident, shape (K,)."""
+    strongest: NDArray[np.float64] = np.sort(apart, axis=1)[:, -_CELLS_RECOLOURED]
+    return strongest
+
+
+def _colours(values: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Red and blue without brightness, shape (..., 2)."""
     chroma: NDArray[np.float64] = values[..., [0, 2]] - (values @ _LUMA)[..., None]
     return chroma

@@ -47,6 +47,12 @@ _PLUGIN = {"HEIF": "pillow-heif", "JXL": "pillow-jxl-plugin"}
 # Programs that draw pictures write into them how: a workflow is easily more than Pillow's 1 MiB.
 _LONGEST_TEXT = 16 << 20  # bytes that one packed text or profile of a PNG may unpack to
 PngImagePlugin.MAX_TEXT_CHUNK = _LONGEST_TEXT
+PngImagePlugin.MAX_TEXT_MEMORY = 2 * _LONGEST_TEXT  # of one picture; four times this in memory at worst
+_KEYWORD = 1024  # bytes before a text, and to spare
+_PNG = b"\x89PNG\r\n\x1a\n"
+_WHOLE_IN_MEMORY = frozenset(
+    {b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf"}
+)  # chunks that Pillow reads at once
 _TEXT_LIMITS = f"{_LONGEST_TEXT >> 20} MiB unpacked, or together over {PngImagePlugin.MAX_TEXT_MEMORY >> 20}"
 # What decoders raise on damaged files, found by feeding them mutated files.
 DECODE_ERRORS = (
@@ -124,10 +130,12 @@ def row_error(code: str, error: Exception, path: Path, head: bytes | None = None
             return RowError("unsupported", f"{kind} is not read; save it as PNG or TIFF of 8 or 16 bits")
         return RowError("unreadable", f"named {path.suffix}, but {_kind(head or b'')}")
     if isinstance(error, ValueError) and "MAX_TEXT" in str(error):
-        return RowError(
-            "too-large", f"its texts or its profile are over {_TEXT_LIMITS}; save it without them"
-        )
+        return _bloated()
     return RowError(code, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def _bloated() -> RowError:
+    return RowError("too-large", f"its texts or its profile are over {_TEXT_LIMITS}; save it without them")
 
 
 def _unread_tiff(path: Path) -> str | None:
@@ -144,6 +152,30 @@ def _unread_tiff(path: Path) -> str | None:
     except DECODE_ERRORS:
         return None
     return f"TIFF of {samples} samples a pixel, {number} numbers of {bits[0]} bits,"
+
+
+def refuse_bloated_png(head: bytes, stream: IO[bytes]) -> None:
+    """Refuse a PNG one text or profile of which is too long even as it is stored: Pillow would read it whole.
+
+    Args:
+        head: first bytes of the file, 8 or more.
+        stream: the file; its position is kept.
+    Raises:
+        RowError: "too-large".
+    """
+    position = stream.tell()
+    if not head.startswith(_PNG) or stream.seek(0, io.SEEK_END) <= _LONGEST_TEXT:
+        stream.seek(position)
+        return
+    at = len(_PNG)
+    stream.seek(at)
+    while len(start := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind in _WHOLE_IN_MEMORY and length > _LONGEST_TEXT + _KEYWORD:
+            raise _bloated()
+        at += length + 12
+        stream.seek(at)
+    stream.seek(position)
 
 
 def refuse_bloated_icon(head: bytes, stream: IO[bytes]) -> None:

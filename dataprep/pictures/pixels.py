@@ -30,6 +30,7 @@ from dataprep.pictures.formats import (
     profile_of_jpeg_2000,
     readers,
     refuse_bloated_icon,
+    refuse_bloated_png,
     refuse_misread,
     row_error,
 )
@@ -297,6 +298,7 @@ def _opened(path: Path, frame: int = 0) -> Iterator[tuple[Image.Image, IO[bytes]
         try:
             head = stream.read(32)
             refuse_bloated_icon(head, stream)
+            refuse_bloated_png(head, stream)
             stream.seek(0)
             image = Image.open(stream, formats=readers(head))
             if frame:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -86,8 +87,22 @@ def test_texts_that_would_fill_memory_are_named_as_the_reason(tmp_path: Path) ->
     error = refused(tmp_path / "a.png")
     assert error.code == "too-large"
     assert "over 16 MiB unpacked" in error.detail
-    png_with_text(tmp_path / "b.png", *[15 << 20] * 5)
-    assert "together over 64" in refused(tmp_path / "b.png").detail
+    png_with_text(tmp_path / "b.png", *[15 << 20] * 3)
+    assert "together over 32" in refused(tmp_path / "b.png").detail
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_long_text_that_is_not_packed_is_refused_before_it_is_read(tmp_path: Path, late: bool) -> None:
+    path = tmp_path / "a.png"
+    about = PngImagePlugin.PngInfo()
+    about.add(b"tEXt", b"workflow\0" + bytes(17 << 20), after_idat=late)
+    Image.new("RGB", (80, 80), "red").save(path, pnginfo=about)
+    tracemalloc.start()
+    error = refused(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert error.code == "too-large"
+    assert peak < 2 << 20
 
 
 def png_with_text(path: Path, *lengths: int, late: bool = False) -> None:
