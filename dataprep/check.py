@@ -27,6 +27,8 @@ CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     captions.similar_tags,
     hand_tags.several_in_one,
     hand_tags.other_names,
+    hand_tags.over_the_lists,
+    hand_tags.not_used,
     tags.fused,
     tags.bleeding,
     tags.missing_in_siblings,

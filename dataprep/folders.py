@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dataprep.errors import DiskError, InputError
 from dataprep.store import disk_faults, sweep
 
 SUFFIX = "-prepared"
 STATE_FOLDER = ".dataprep"
+CUT_SHORT = (
+    "stopped after {}, before captions are made: pictures, captions, latents and the manifest stay as the "
+    "longer run before left them; edits by hand are noted. Run without --until, or until tag, to write them"
+)
+_CAPTIONING = "prune"  # the stage that makes captions
 
 
 def default_out(raw: Path) -> Path:
     """Where `run` writes unless told otherwise: RAW with `-prepared` appended."""
     raw = raw.resolve()
     return raw.with_name(raw.name + SUFFIX)
+
+
+def is_cut_short(out: Path, stages: Collection[str]) -> bool:
+    """Whether a run of these stages makes no captions, and the one that wrote the folder did.
+
+    Such a run writes nothing but what it found: a folder of few stages would have no captions and latents.
+    """
+    try:
+        about = (pq.read_schema(out / "manifest.parquet").metadata or {}).get(b"dataprep", b"{}")
+        before = json.loads(about).get("stage_keys", {})
+    except (pa.ArrowInvalid, OSError, ValueError):
+        return False  # none yet; a damaged one is written anew
+    return _CAPTIONING in before and _CAPTIONING not in stages
 
 
 def check_folders(raw: Path, out: Path, reg: Path | None) -> None:

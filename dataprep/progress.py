@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -26,3 +29,24 @@ class Observer:
 
     def finish(self) -> None:
         """The current stretch is done."""
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Gather what stages say and warn of, to be shown together after the run, not amid its progress."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, collector = logging.getLogger("dataprep"), Collector(logging.INFO)
+    logger.addHandler(collector)
+    propagate, logger.propagate, level = logger.propagate, False, logger.level
+    logger.setLevel(min(logging.INFO, level) if level else logging.INFO)
+    try:
+        yield messages
+    finally:
+        logger.propagate = propagate
+        logger.setLevel(level)
+        logger.removeHandler(collector)

@@ -6,8 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -18,24 +17,26 @@ import pyarrow.parquet as pq
 
 from dataprep import __version__
 from dataprep.classes import GENERATE, class_folder, orders, provide
+from dataprep.curate.taken import note_taken, read_taken
 from dataprep.digest import digest
 from dataprep.errors import ConfigError, InputError, StageError
 from dataprep.expand import expand
 from dataprep.export.agreement import check_agreement
 from dataprep.export.kohya_reader import describe, differences, read_folder
-from dataprep.folders import STATE_FOLDER, check_folders, locked
+from dataprep.folders import CUT_SHORT, STATE_FOLDER, check_folders, is_cut_short, locked
 from dataprep.inference.torch_compat import chosen_device
 from dataprep.manifest import BASE, conform, empty_columns, merge
 from dataprep.models import Model, family, resolve
 from dataprep.pictures.pixels import PixelCache
 from dataprep.pipeline import STAGES, Chain
-from dataprep.progress import Observer, StageReport
+from dataprep.progress import Observer, StageReport, collected_warnings
 from dataprep.rows import RowStage, run_rows
 from dataprep.settings import Settings, build_stages, load_settings
 from dataprep.stage import Context, Stage
 from dataprep.stages.latents import forget_lost
 from dataprep.stages.texts import SUFFIX as TEXTS_SUFFIX
 from dataprep.store import Blobs, LostBlob, write_bytes, write_table
+from dataprep.tags.by_hand import hand_notes
 from dataprep.tags.thresholds import check_floor
 
 if TYPE_CHECKING:
@@ -139,6 +140,11 @@ class Planned:
         return self.settings.project.reg == GENERATE and any(stage.name == "reg" for stage in self.stages)
 
     @property
+    def writes(self) -> bool:
+        """Whether the prepared folder is written: not by what stops before captions in a finished one."""
+        return any(stage.scope == "sink" for stage in self.stages)
+
+    @property
     def store(self) -> Path:
         """Folder of stored results."""
         return self.context.out / STATE_FOLDER / "store"
@@ -164,6 +170,8 @@ def plan(job: Job, *, device: str = "cpu", threads: int = 1, dry_run: bool = Fal
     built = build_stages(settings, STAGES, {"family": defaults.family, "resolution": defaults.resolution})
     check_agreement(built)
     stages = Chain(built).until(job.until)
+    if is_cut_short(job.out, [stage.name for stage in stages]):
+        stages = tuple(stage for stage in stages if stage.scope != "sink")
     _check_trigger(settings, stages)
     kinds = dict.fromkeys(kind for stage in stages for kind in _kinds(stage))
     if drawing and any(stage.name == "reg" for stage in stages):
@@ -201,14 +209,21 @@ def run(job: Job, observer: Observer, *, device: str = "cpu", threads: int = 1) 
 
     started = time.perf_counter()
     planned = plan(job, device=device, threads=threads)
+    wrong: list[str] = []
     with locked(job.out), collected_warnings() as messages:
-        job.save()
+        if planned.writes:
+            job.save()
         table, reports = execute(planned, observer)
-        table = table.replace_schema_metadata({METADATA_KEY: json.dumps(_metadata(planned)).encode()})
-        write_table(job.out / MANIFEST, table)
-        write_report(job.out)
-        seen, wrong = _read_back(job.out, table, planned.settings.project.waive)
-        messages += [*_trigger_advice(planned), *seen, *(f"WRONG: {difference}" for difference in wrong)]
+        if planned.writes:
+            table = table.replace_schema_metadata({METADATA_KEY: json.dumps(_metadata(planned)).encode()})
+            write_table(job.out / MANIFEST, table)
+            write_report(job.out)
+            seen, wrong = _read_back(job.out, table, planned.settings.project.waive)
+            told = [*_trigger_advice(planned), *hand_notes(table), *seen]
+            messages += [*told, *(f"WRONG: {difference}" for difference in wrong)]
+        else:
+            note_taken(job.out, replace(read_taken(job.out), running=False))
+            messages.append(CUT_SHORT.format(job.until))
     seconds = time.perf_counter() - started
     models = planned.context.models
     return Outcome(table, job.out, planned.settings, reports, models, seconds, messages, wrong)
@@ -231,27 +246,6 @@ def _read_back(out: Path, table: pa.Table, waived: Sequence[str]) -> tuple[list[
         return [], []
     view = read_folder(out)
     return [describe(view)], [found for found in differences(view, table) if found.code not in waived]
-
-
-@contextmanager
-def collected_warnings() -> Iterator[list[str]]:
-    """Gather what stages say and warn of, to be shown together after the run, not amid its progress."""
-    messages: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-
-    logger, collector = logging.getLogger("dataprep"), Collector(logging.INFO)
-    logger.addHandler(collector)
-    propagate, logger.propagate, level = logger.propagate, False, logger.level
-    logger.setLevel(min(logging.INFO, level) if level else logging.INFO)
-    try:
-        yield messages
-    finally:
-        logger.propagate = propagate
-        logger.setLevel(level)
-        logger.removeHandler(collector)
 
 
 def execute(planned: Planned, observer: Observer) -> tuple[pa.Table, list[StageReport]]:

@@ -174,6 +174,12 @@ def test_a_prepared_picture_changed_by_hand_loses_its_latents_and_check_says_so(
     assert any(file in message and "changed by hand" in message for message in outcome.messages)
     assert not list(picture.parent.glob(f"{picture.stem}_*.npz"))
     assert "picture-edited" in {finding.code for finding in check(copy.out)}
+    picture.unlink()  # as the advice says
+    after = run(copy, Observer(), threads=2)
+    assert picture.is_file()
+    assert after.wrong == []
+    assert after.table["state"].to_pylist() == outcome.table["state"].to_pylist()
+    assert "picture-edited" not in {finding.code for finding in check(copy.out)}
 
 
 def test_a_picture_that_nobody_planned_ends_the_run_as_not_done(copy: Job) -> None:
@@ -272,6 +278,28 @@ def test_stopping_at_tag_leaves_captions_to_edit_with_nothing_absorbed(copy: Job
     assert "absorbed" not in fates
     captions = [path.read_text("utf-8") for path in (tmp_path / "early" / "img").rglob("*.txt")]
     assert any("green eyes" in caption for caption in captions)
+
+
+def test_stopping_before_captions_takes_nothing_away_that_a_longer_run_wrote(copy: Job) -> None:
+    def content() -> dict[str, bytes]:
+        files = [*(copy.out / "img").rglob("*"), *(copy.out / "reg").rglob("*"), *copy.out.glob("*.*")]
+        return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+    before, request = content(), Job.load(copy.out)
+    for stage in ("curate", "bucket"):
+        outcome = run(replace(copy, until=stage), Observer(), threads=2)
+        assert content() == before
+        assert outcome.messages[-1].startswith(f"stopped after {stage}, before captions are made")
+    assert Job.load(copy.out) == request
+    assert "unfinished-run" not in {finding.code for finding in check(copy.out)}
+    caption = next((copy.out / "img").rglob("*.txt"))
+    text = caption.read_text("utf-8").strip() + ", hat\n"
+    caption.write_text(text, "utf-8")
+    run(replace(copy, until="curate"), Observer(), threads=2)
+    assert caption.read_text("utf-8") == text
+    run(copy, Observer(), threads=2)
+    assert caption.read_text("utf-8") == text
+    assert len(content()) == len(before) + 1  # decisions.jsonl
 
 
 def test_the_manifest_names_settings_models_and_version(prepared: tuple[Job, Outcome]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dataprep.checks.finding import Finding, Prepared, Row, listed, name, names, plural
+from dataprep.checks.hand_tags import own_vocabulary
 from dataprep.curate.captions import tag_key, tags_of
 from dataprep.tags.tokens import caption_tokens, token_count
 from dataprep.tags.trigger import held_against, trigger_report
@@ -96,11 +97,12 @@ def unwise_trigger(prepared: Prepared) -> Iterator[Finding]:
     """A trigger word that models know already, that is many tokens, or that tags use."""
     if prepared.lead.trigger is None:
         return
-    vocabulary = {
+    seen = {
         tag["tag"]
         for row in prepared.train
         for tag in [*(row.get("tags") or ()), *(row.get("tag_scores") or ())]
     }
+    vocabulary = {*seen, *prepared.tagger_tags, *own_vocabulary()}
     found = trigger_report(prepared.lead.trigger, vocabulary=vocabulary)
     if found:
         yield Finding(

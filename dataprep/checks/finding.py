@@ -17,10 +17,11 @@ from dataprep.curate.captions import tag_key
 from dataprep.curate.edits import Found, Lead
 from dataprep.curate.snapshots import edited_files
 from dataprep.curate.taken import is_unfinished
-from dataprep.errors import InputError
+from dataprep.errors import InputError, ModelError
 from dataprep.export.difference import Difference
 from dataprep.export.kohya_reader import KohyaView, differences, read_folder
 from dataprep.folders import check_prepared
+from dataprep.inference.tagger import read_labels
 from dataprep.manifest import ACTIVE, QUARANTINED
 from dataprep.tags.tokens import BUDGETS
 
@@ -107,6 +108,15 @@ class Prepared:
     def purpose(self) -> str:
         """What the LoRA shall learn."""
         return self.setting("project", "purpose") or "character"
+
+    @cached_property
+    def tagger_tags(self) -> tuple[str, ...]:
+        """All tags that the last run's tagger knows; none where it had none, or its files are gone."""
+        path = (self.about.get("models", {}).get("tagger") or {}).get("path")
+        try:
+            return () if path is None else read_labels(Path(path)).tags
+        except ModelError:
+            return ()
 
     @cached_property
     def trained_tokens(self) -> int | None:

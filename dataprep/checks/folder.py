@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataprep.checks.finding import Finding, Prepared, plural
 from dataprep.curate.decisions import JOURNAL, read_journal
 from dataprep.curate.heirs import gone_pictures
+from dataprep.curate.inherited import without_place
 from dataprep.curate.journal_guard import loss
 from dataprep.errors import InputError
 from dataprep.export.difference import CODES as DIFFERENCES
@@ -64,7 +65,19 @@ def up_to_date(prepared: Prepared) -> Iterator[Finding]:
             f"{plural(len(changed), 'prepared picture')} changed by hand: latents do not belong to it",
             tuple(changed),
             "latents that are made of the raw picture show the old pixels; `dataprep train` refuses them",
-            "edit the raw picture, or delete the edited one, and run again",
+            "edit the raw picture and run again; or take the change back: "
+            + ("" if all(entry["retouched"] is not None for entry in changed.values()) else "run, ")
+            + "delete the edited one, and run again, which writes it anew (deleted once more after that, "
+            "the picture is left out)",
+        )
+    if views := without_place(prepared.directory):
+        yield Finding(
+            "lost-edits",
+            "warning",
+            f"edits of {plural(len(views), 'view')} are held by no picture",
+            tuple(views),
+            "the file, or a copy of it, is there, but no such view is cut: its caption was made by hand",
+            "look at split.views, split.min_side and scan.frames; if you want no such view, waive this",
         )
     if gone := gone_pictures(prepared.directory):
         yield Finding(

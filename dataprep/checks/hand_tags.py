@@ -1,4 +1,4 @@
-"""Findings about tags that people typed: several in one for want of commas, other names for known tags."""
+"""Findings about tags that people typed: several in one for want of commas, other names, not used."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from functools import lru_cache
 from dataprep.checks.finding import Finding, Prepared, Row, listed, names
 from dataprep.curate.captions import is_drawing, is_prose, tag_key
 from dataprep.tags.aliases import ALIASES, canonical
+from dataprep.tags.by_hand import over_lists, unused
 from dataprep.tags.implications import IMPLIES
 from dataprep.tags.kind_words import WHOLE
 from dataprep.tags.kinds import kind_of
 from dataprep.tags.rivals import rivalry
 
-CODES = frozenset({"several-tags-in-one", "other-name"})
+CODES = frozenset({"several-tags-in-one", "other-name", "hand-over-list", "not-used"})
 _SEPARATED = re.compile(r"\w\s*[;|]\s*\w")
 _PARTS = 3  # of two known tags a third may be made: `sunset beach`
 
@@ -57,14 +58,47 @@ def other_names(prepared: Prepared) -> Iterator[Finding]:
         )
 
 
+def over_the_lists(prepared: Prepared) -> Iterator[Finding]:
+    """Tags of the absorb or keep list that stand otherwise in captions where people decided so."""
+    found = over_lists(prepared.train)
+    if found:
+        yield Finding(
+            "hand-over-list",
+            "note",
+            listed(found),
+            names({id(row): row for rows in found.values() for row in rows}.values()),
+            "what was done by hand to one caption outranks a list for all of them",
+            "nothing, or edit these captions to fit the list",
+        )
+
+
+def not_used(prepared: Prepared) -> Iterator[Finding]:
+    """Tags and captions that people wrote and that no caption has."""
+    found = unused(prepared.rows)
+    if found:
+        yield Finding(
+            "not-used",
+            "note",
+            listed(found),
+            names({id(row): row for rows in found.values() for row in rows}.values()),
+            "a sentence stands as it was written, and of copies of one picture one caption stands",
+            "edit the captions of the pictures that are kept, if something is missing or too much",
+        )
+
+
 def _vocabulary(prepared: Prepared) -> frozenset[str]:
-    """Keys of tags that are known: the tagger's, by what it saw in this set, and this program's own."""
+    """Keys of tags that are known: the tagger's, and this program's own.
+
+    Of what the tagger did not see in this set its tags of several words: `table`, `lamp` are words of names.
+    """
     seen = {score["tag"] for row in prepared.rows for score in row.get("tag_scores") or ()}
-    return frozenset(map(tag_key, seen)) | _own_vocabulary()
+    phrases = {tag for tag in map(tag_key, prepared.tagger_tags) if " " in tag}
+    return frozenset(map(tag_key, seen)) | phrases | own_vocabulary()
 
 
 @lru_cache(maxsize=1)
-def _own_vocabulary() -> frozenset[str]:
+def own_vocabulary() -> frozenset[str]:
+    """Keys of the tags that this program knows by itself: of its tables of kinds, overlaps and aliases."""
     whole = [word.strip() for part in WHOLE.split(":")[1:] for word in part.replace("\n", " ").split(",")]
     general = [tag for tags in IMPLIES.values() for tag in tags]
     return frozenset(map(tag_key, [*whole, *IMPLIES, *general, *ALIASES, *ALIASES.values()]))

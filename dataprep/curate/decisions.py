@@ -1,20 +1,23 @@
 """What people decided: an append-only journal, `decisions.jsonl` in the prepared folder, and its sum.
 
 One JSON object a line. Every decision names the image by the sha256 of the raw file and the view, so that it
-outlives renames. `fold` adds the decisions up; a later one wins. Nothing is ever erased: `undo` is one more
-line, which says how many decisions before it still count.
+outlives renames. `histories` gathers them by image, with their place in the journal, and `summed` adds them
+up; a later one wins, also where the histories of several copies are one. Nothing is ever erased: `undo` is
+one more line, which says how many decisions before it still count.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, cast
 
 from dataprep.curate.captions import tag_key, unique
 from dataprep.curate.journal_text import TORN, is_foreign, read_lines
@@ -27,10 +30,12 @@ JOURNAL = "decisions.jsonl"
 ANY = "*"
 _NAMED = 3
 _SIDES = ("left", "top", "right", "bottom")
+_FRAME = re.compile(r"frame\d+")
 
 Who = Literal["file", "page", "command"]
 Event = dict[str, Any]  # one line, see `tags_changed` and its neighbours
 Image = tuple[str, str]  # sha256 of the raw file, view
+History = dict[int, Event]  # place in the journal -> what was decided there
 
 
 @dataclass
@@ -43,13 +48,9 @@ class Hand:
     removed: dict[str, str] = field(default_factory=dict)
     order: tuple[str, ...] | None = None  # all tags as arranged by hand
     caption: str | None = None  # the whole caption rewritten by hand, without the trigger word
-    copies: frozenset[str] = frozenset()  # contents of copies whose decisions went into these
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Add one decision. Unknown keys are ignored, so that older programs read newer journals."""
-        if "inherited" in event:
-            self.apply(event["inherited"])
-        self.copies |= frozenset(event.get("copies") or ())
         for tag in event.get("removed") or ():
             self.added.pop(tag_key(tag), None)
             self.removed[tag_key(tag)] = tag
@@ -65,31 +66,10 @@ class Hand:
             if name in event:
                 setattr(self, name, event[name])
 
-    def take_over(self, other: Hand) -> None:
-        """Add the decisions on what the file held before its bytes changed; where both decide, they win."""
-        self.apply({"removed": list(other.removed.values()), "added": list(other.added.values())})
-        self.copies |= other.copies
-        for name in ("state", "box", "order", "caption"):
-            if getattr(other, name) is not None:
-                setattr(self, name, copy.copy(getattr(other, name)))
-
     @property
     def says_something(self) -> bool:
         """Whether there is any decision but to leave the picture out."""
         return self != Hand(state=self.state) and self.state != "drop"
-
-    def lacks(self, other: Hand) -> dict[str, Any]:
-        """What `other` decides and this does not contradict, as a decision; its own decisions stay."""
-        own = self.added.keys() | self.removed.keys()
-        what: dict[str, Any] = {
-            "removed": [tag for key, tag in other.removed.items() if key not in own],
-            "added": [tag for key, tag in other.added.items() if key not in own],
-        }
-        for name in ("state", "box", "order", "caption"):
-            if getattr(self, name) is None and getattr(other, name) is not None:
-                value = getattr(other, name)
-                what[name] = list(value) if name == "order" else copy.copy(value)
-        return {name: value for name, value in what.items() if value}
 
 
 @dataclass(frozen=True)
@@ -108,6 +88,10 @@ class Journal:
         """The sum of the decisions on each image view."""
         return fold(self.effective())
 
+    def histories(self) -> dict[Image, History]:
+        """The decisions on each image view, with their places."""
+        return histories(self.effective())
+
 
 def _effective(events: Sequence[Event]) -> list[Event]:
     for i in range(len(events) - 1, -1, -1):
@@ -121,46 +105,92 @@ def _effective(events: Sequence[Event]) -> list[Event]:
 
 def fold(events: Iterable[Event], start: Mapping[Image, Hand] | None = None) -> dict[Image, Hand]:
     """Add up decisions in order, on top of `start` (what came with the raw pictures; it is not changed)."""
-    hands = copy.deepcopy(dict(start or {}))
-    for event in events:
-        if "follows" in event:
-            _follow(hands, str(event["follows"]), str(event["image"]))
-        elif "image" in event:
-            image = image_of(event)
-            if event.get("instead"):
-                hands[image] = _instead(
-                    image[0], hands.get(image, Hand()), hands.get((event["heir_of"], image[1]))
-                )
-            hands.setdefault(image, Hand()).apply(event)
-            for sha256 in event.get("copies") or ():  # what was decided there before is the older now
-                if (other := hands.get((sha256, image[1]))) is not None:
-                    other.copies -= {image[0]}
-    return hands
+    found, start = histories(events), start or {}
+    return {image: summed(found.get(image, {}), start.get(image)) for image in {**start, **found}}
 
 
-def _follow(hands: dict[Image, Hand], old: str, new: str) -> None:
-    for sha256, view in [image for image in hands if image[0] == old]:
-        hands.setdefault((new, view), Hand()).take_over(hands[sha256, view])
-    for (sha256, _), hand in hands.items():
-        if old in hand.copies and sha256 != new:
-            hand.copies |= {new}
+def histories(events: Iterable[Event]) -> dict[Image, History]:
+    """The decisions on each image view, those handed over by contents that are gone included.
+
+    Args:
+        events: that count, in order; their place among these is their place in the histories.
+    """
+    found: dict[Image, History] = {}
+    for number, event in enumerate(events):
+        if "follows" in event or "heir_of" in event:
+            _hand_over(found, event)
+        if "image" in event and "follows" not in event:
+            found.setdefault(image_of(event), {})[number] = event
+    return found
 
 
-def _instead(sha256: str, own: Hand, newer: Hand | None) -> Hand:
-    """All decisions on a copy that had taken over `own` before; `own` says only whether and what is cut."""
-    if newer is None or sha256 not in newer.copies:  # an undo took back what was newer
-        return own
-    return replace(copy.deepcopy(newer), state=own.state, box=own.box, copies=own.copies)
+def _hand_over(found: dict[Image, History], event: Event) -> None:
+    """Give one content the history of another; what is decided on either afterwards is its own."""
+    (new, view), follows = image_of(event), "follows" in event
+    old, of = str(event["follows" if follows else "heir_of"]), str(event.get("heir_view") or "")
+    for image in [image for image in found if image[0] == old]:
+        name = image[1] if follows else same_view(image[1], of, view)
+        if name is None:
+            continue
+        handed = found[image]
+        if not follows:
+            handed = {number: scaled(what, event.get("box_scale")) for number, what in handed.items()}
+        found[new, name] = handed | found.get((new, name), {})
 
 
-def passed_on(events: Iterable[Event]) -> frozenset[str]:
-    """Contents whose decisions are held by others: their files were saved again, or a copy inherited."""
-    others: set[str] = set()
+def summed(history: Mapping[int, Event], start: Hand | None = None) -> Hand:
+    """Add up the decisions of a history, the newest last, on top of `start`, which is not changed."""
+    hand = Hand() if start is None else copy.deepcopy(start)
+    for number in sorted(history):
+        hand.apply(history[number])
+    return hand
+
+
+def scaled(event: Event, scale: Sequence[float] | None) -> Event:
+    """A decision as one on a copy of another size.
+
+    Args:
+        event: with a box or without.
+        scale: of the copy's width and height; None: it shows another part, and no box goes over.
+    """
+    if event.get("box") is None:
+        return event
+    if scale is None:
+        return {name: value for name, value in event.items() if name != "box"}
+    across, down = scale
+    sides = {"left": across, "right": across, "top": down, "bottom": down}
+    return {**event, "box": {side: round(event["box"][side] * sides[side]) for side in _SIDES}}
+
+
+def base_view(view: str) -> str:
+    """The frame or page that a view is cut from; "" for the first."""
+    frame = _FRAME.match(view)
+    return frame[0] if frame else ""
+
+
+def same_view(view: str, of: str, to: str) -> str | None:
+    """What the view of one picture is called on its copy: `head` may be the same as `frame1-head`.
+
+    Args:
+        view: of the picture.
+        of: the frame or page that is a copy.
+        to: the frame or page that it is a copy of.
+    Returns:
+        None if the view is cut from something else.
+    """
+    if base_view(view) != of:
+        return None
+    return "-".join(filter(None, (to, view[len(of) :].removeprefix("-"))))
+
+
+def passed_on(events: Iterable[Event]) -> dict[str, str]:
+    """Contents whose decisions went over -> to which: their files were saved again, or a copy inherited."""
+    others: dict[str, str] = {}
     for event in events:
         if (old := event.get("follows") or event.get("heir_of")) is not None:
-            others.add(str(old))
-            others.discard(str(event["image"]))
-    return frozenset(others)
+            others[str(old)] = str(event["image"])
+            others.pop(str(event["image"]), None)
+    return others
 
 
 def follows(events: Iterable[Event], new: str, old: str) -> bool:
@@ -181,10 +211,9 @@ def decision(image: Image, who: Who, **what: Any) -> Event:  # noqa: ANN401 - an
         image: sha256 of the raw file and the view.
         who: where the person decided: a file edited outside, the web page, a command.
         what: any of added, removed, order (lists of tags), caption (text or None for the machine's),
-            follows (the sha256 that the file had before: its decisions go over to `image`), heir_of (the
-            sha256 of a picture that is gone, of which this is a copy and gets what stands here), instead
-            (true: all decisions on heir_of in place of its own, as they are newer), copies (sha256 of copies
-            whose decisions went into this one), inherited (what of theirs stood before this was decided),
+            follows (the sha256 that the file had before: its decisions go over to `image`), heir_of and
+            heir_view (sha256 and view of a picture that is gone, of which this is a copy: the same),
+            box_scale (how many times its width and height are those of that one; else no box goes over),
             state ("keep", "drop", None), box (left, top, right, bottom in px, or None), and for the record
             file, old and new (the caption's texts), base (names the writing that was edited), silent (those
             of `removed` that were not in the caption, but would take the place of those that were).
@@ -246,13 +275,10 @@ def _checked(event: Event) -> Event:
         raise ValueError(f"caption: wanted a text or null, not {json.dumps(event['caption'])}")
     if "undo" in event and not (isinstance(event["undo"], int) and event["undo"] >= 0):
         raise ValueError(f"undo: wanted a number of decisions, not {json.dumps(event['undo'])}")
-    copies, before = event.get("copies", []), event.get("inherited", {})
-    if not (isinstance(copies, list) and all(isinstance(sha256, str) for sha256 in copies)):
-        raise ValueError(f"copies: wanted a list of sha256, not {json.dumps(copies)}")
-    if not isinstance(before, dict):
-        raise ValueError(f"inherited: wanted decisions, not {json.dumps(before)}")
-    checked = {"inherited": _checked(before)} if before else {}
-    return event | checked if event.get("box") is None else event | checked | {"box": _box(event["box"])}
+    scale = event.get("box_scale")
+    if scale is not None and not _is_scale(scale):
+        raise ValueError(f"box_scale: wanted two numbers above 0, not {json.dumps(scale)}")
+    return event if event.get("box") is None else event | {"box": _box(event["box"])}
 
 
 def _box(value: object) -> dict[str, int]:
@@ -272,6 +298,11 @@ def _box(value: object) -> dict[str, int]:
     if not (0 <= whole["left"] < whole["right"] and 0 <= whole["top"] < whole["bottom"]):
         raise ValueError(f"box: wanted 0 <= left < right and 0 <= top < bottom, not {json.dumps(value)}")
     return {name: whole[name] for name in _SIDES}
+
+
+def _is_scale(value: object) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and all(isinstance(x, int | float) and 0 < x < math.inf for x in cast(list[Any], value))
 
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:

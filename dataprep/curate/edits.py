@@ -6,7 +6,6 @@ folder that is gone as a whole is an accident, not a decision, and is written ag
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 from base64 import b64encode
@@ -26,16 +25,15 @@ from dataprep.curate.decisions import (
     Image,
     Journal,
     decision,
-    fold,
     follows,
+    histories,
     image_of,
-    passed_on,
     read_journal,
 )
 from dataprep.curate.encodings import as_warning
 from dataprep.curate.found import Found as Found
 from dataprep.curate.found import Plan as Plan
-from dataprep.curate.inherited import inherited
+from dataprep.curate.inherited import copies_in, in_groups
 from dataprep.curate.leads import known_leads
 from dataprep.curate.merge import Edit, difference, either, with_removed
 from dataprep.curate.places import caption_beside, place
@@ -43,6 +41,7 @@ from dataprep.curate.places import folder as _folder
 from dataprep.curate.taken import is_unfinished, read_taken
 from dataprep.digest import digest, file_sha256
 from dataprep.export.receipt import read_pending, read_receipt
+from dataprep.tags.assemble import says
 
 Entry = dict[str, Any]  # a row of the receipt
 
@@ -60,7 +59,7 @@ def find_edits(
     Args:
         out: the prepared folder.
         lead: what the captions start with.
-        hands: the decisions known so far, those that came with the raw pictures included.
+        hands: the decisions known so far, those on copies and those that came with raw pictures included.
         journal: of the folder; an edit that is in it already gives no second event.
         rewritten: sha256 of raw files when their pictures were prepared -> of the same files now.
         encoding: of captions that are not UTF-8, where the user says it.
@@ -97,11 +96,17 @@ def plan(
     ]
     now = {old: new for _, old, new in reversed(list(rewritten))}
     known += followed
-    found = find_edits(out, lead, fold(known, start), journal, now, encoding)
+    copies = {_now(kept, now): [_now(one, now) for one in ones] for kept, ones in copies_in(out).items()}
+    hands = in_groups(histories(known), start or {}, copies)
+    found = find_edits(out, lead, hands, journal, now, encoding)
     edits = [item.event for item in found if item.event is not None]
     lines = len(journal.events) + len(followed) + len(edits)
-    hands = fold([*known, *edits], start)
-    return Plan(tuple(found), hands, lines, journal.damaged, tuple(followed), passed_on=passed_on(known))
+    decided = (*known, *edits)
+    return Plan(tuple(found), decided, lines, start or {}, journal.damaged, tuple(followed))
+
+
+def _now(image: Image, rewritten: Mapping[str, str]) -> Image:
+    return rewritten.get(image[0], image[0]), image[1]
 
 
 def contents(found: Iterable[Found]) -> dict[str, str]:
@@ -121,7 +126,6 @@ class _Search:
     ) -> None:
         self.out, self.hands, self.rewritten = out, hands, rewritten
         self.encoding, self.leads = encoding, known_leads(out, lead)
-        self.inherited = inherited(out)
         self.last = self._last_in_file(journal.effective())
         self.last_ever = self._last_in_file(journal.events)  # with those that were undone
         self.unfinished = is_unfinished(out)
@@ -137,7 +141,8 @@ class _Search:
         pictures = list(self._missing(self.pictures, self._picture_gone))
         yield from pictures
         dropped = {caption_beside(found.file) for found in pictures if found.kind == "picture-deleted"}
-        captions = {name: entry for name, entry in self.captions.items() if name not in dropped}
+        back = {caption_beside(found.file) for found in pictures if found.kind == "taken-back"} - self._there
+        captions = {name: entry for name, entry in self.captions.items() if name not in dropped | back}
         yield from self._missing(captions, self._caption_gone)
         for name, entry in [*captions.items(), *self._without_entry(dropped)]:
             # Read, always: tools that keep a file's time, and its size, change what it says all the same.
@@ -239,6 +244,9 @@ class _Search:
         name = entry["file"]
         if self._hand(entry).state == "drop":
             return Found(name, "picture-deleted", None)
+        if entry["retouched"] is not None:
+            note = f"{name} was changed by hand and deleted: the change is taken back, it is written anew"
+            return Found(name, "taken-back", None, note=f"{note} (delete it once more to leave it out)")
         event = decision(self._image(entry), "file", state="drop", file=name)
         note = f"{name} was deleted: the picture counts as dropped by hand (`dataprep undo` brings it back)"
         return Found(name, "picture-deleted", None, event, note)
@@ -272,31 +280,16 @@ class _Search:
 
     def _image(self, entry: Entry) -> Image:
         """Which image view a file is of, by the sha256 that the raw file has now."""
-        return self._now((entry["image_sha256"], entry["view"] or ""))
-
-    def _now(self, image: Image) -> Image:
-        return self.rewritten.get(image[0], image[0]), image[1]
+        return _now((entry["image_sha256"], entry["view"] or ""), self.rewritten)
 
     def _last_in_file(self, events: Iterable[Event]) -> dict[tuple[Image, str], Event]:
         """The last edit that was found in each file."""
         edits = (event for event in events if "new" in event and "file" in event)
-        return {(self._now(image_of(event)), event["file"]): event for event in edits}
+        return {(_now(image_of(event), self.rewritten), event["file"]): event for event in edits}
 
     def _hand(self, entry: Entry) -> Hand:
-        """The decisions that a file was written with."""
-        own = self.hands.get(self._image(entry), Hand())
-        if extra := self._had(entry):
-            own = copy.deepcopy(own)
-            own.apply(extra)
-        return own
-
-    def _had(self, entry: Entry) -> dict[str, Any]:
-        """What a decision says of copies that the picture stands for, see `Inherited.lacking`."""
-        had = self.inherited.get((entry["image_sha256"], entry["view"] or ""))
-        if had is None:
-            return {}
-        now = frozenset(self.rewritten.get(sha256, sha256) for sha256 in had.copies)
-        return replace(had, copies=now).lacking(self.hands.get(self._image(entry), Hand()))
+        """The decisions that a file was written with, those on copies of its picture included."""
+        return self.hands.get(self._image(entry), Hand())
 
     def _judged(self, entry: Entry, text: Text, sha256: str | None, kind: str) -> Found:
         """What a changed caption means, held against the text that the edit started from."""
@@ -307,7 +300,7 @@ class _Search:
         if not what:
             return Found(name, kind or "spelling", sha256, note=note)
         kind = kind or ("prose" if "caption" in what else "tags")
-        what |= {"file": name, "old": bases[-1], "new": text.text, "base": _writing(entry)} | self._had(entry)
+        what |= {"file": name, "old": bases[-1], "new": text.text, "base": _writing(entry)}
         return Found(name, kind, sha256, decision(self._image(entry), "file", **what), note)
 
     @cached_property
@@ -350,7 +343,16 @@ class _Search:
         if self._is_leftover(entry["file"]):  # of before the caption became a sentence elsewhere
             file = leads.tags(text, role, lead)
             same = same or any(not difference(base, file) for base in tags)
-        return ({} if same else {"caption": new}), Edit()
+        if same:
+            return {}, Edit()
+        gone = self._left_out(tags, new, hand)
+        return {"caption": new} | ({"removed": gone} if gone else {}), Edit()
+
+    @staticmethod
+    def _left_out(bases: list[tuple[str, ...]], text: str, hand: Hand) -> list[str]:
+        """Tags added by hand that stood in a caption, and not in the whole one written in its place."""
+        stood = {tag_key(tag) for base in bases for tag in base}
+        return [tag for key, tag in hand.added.items() if key in stood and not says(text, tag)]
 
     def _lead(self, entry: Entry, *texts: str) -> Lead:
         """What a caption file was written with in front."""

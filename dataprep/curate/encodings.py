@@ -116,7 +116,11 @@ def _likelihood(text: str, encoding: str, known: Collection[str]) -> float:
     if tags and all(tag.replace("_", " ") in known for tag in tags):
         return 2.0
     scores = [_word_score(word, encoding) for word in foreign] + [_sign_score(text)]
-    likely = 0.5 * min(scores) + 0.5 * sum(scores[:-1], 0.0) / max(len(foreign), 1)
+    # Icelandic, which has the first of these, has none of the second; Turkish, of the same bytes, does.
+    mixed = encoding == "cp1252" and re.search("[ýðþ]", text, re.I) and re.search("[çü]", text, re.I)
+    likely = 0.5 * min([*scores, 0.3] if mixed else scores) + 0.5 * sum(scores[:-1], 0.0) / max(
+        len(foreign), 1
+    )
     # That Chinese reads as nothing but common Korean syllables gets less likely with every one of them.
     common = sum(letter in _SYLLABLES for word in foreign for letter in word)
     return likely + min(0.3, 0.07 * common) if encoding == "cp949" and likely > _LIKELY else likely
@@ -152,6 +156,8 @@ def _script(letter: str) -> str:
 
 
 def _latin(word: str, encoding: str) -> float:
+    if encoding == "cp1254":
+        return _turkish(word)
     marked = [letter for letter in word if ord(letter) > 127]
     if not _one_case(word) or (len(word) > 2 and 2 * len(marked) > len(word) + 1):
         return 0.1
@@ -160,6 +166,17 @@ def _latin(word: str, encoding: str) -> float:
     if encoding == "cp1252" and _NOT_WESTERN.search(word.lower()):
         return 0.3
     return _PRIOR[encoding]
+
+
+def _turkish(word: str) -> float:
+    """How much a word looks Turkish: its vowels are of one sort, and it does not begin like a Slavic one."""
+    lower = word.replace("I", "ı").replace("İ", "i").lower()
+    if not _one_case(word) or _NOT_TURKISH.search(lower):
+        return 0.2
+    if set(lower) & frozenset("âîû"):
+        return 0.5  # hardly ever written
+    mixed = set(lower) & frozenset("eiöü") and set(lower) & frozenset("aıou")
+    return 0.6 if mixed else _PRIOR["cp1254"]
 
 
 def _cyrillic(word: str, encoding: str) -> float:
@@ -198,6 +215,7 @@ _PRIOR: Final = {
     "cp1252": 0.9,
     "cp1251": 0.9,
     "cp1250": 0.7,
+    "cp1254": 0.9,  # differs from cp1252 in six letters
     "koi8-r": 0.75,
     "cp932": 0.85,
     "gb18030": 0.85,
@@ -213,6 +231,7 @@ _COMMON: Final = {
 }
 _LATIN: Final = {
     "cp1252": frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿœßðþ"),
+    "cp1254": frozenset("çğıöşüâîû"),
     "cp1250": frozenset("ąćęłńóśźżáčďéěíňřšťúůýžäëöüßőűăâîôşţșțđľĺŕç"),
 }
 # Letters where no Western language has them, and where a Central European one has others of the same bytes:
@@ -221,8 +240,9 @@ _NOT_WESTERN: Final = re.compile(
     "^(?:ê(?!tre|tes?$|xit)|è(?!re$|me$|[mptx])|ò(?![bpr])|[ìùûïãõëð])|[ìù].|[nbvm]ì$|ñ(?![aeiouáéíóú])"
     "|õ(?!e)|ã(?![oes]|$)|(?<!s)tã$|[jpcbgzu]ã$|[^aeiou]ï[^aeiou]|[^aeiouqgcvdbtzl]ê$|ê[dgkzæœ]|êc(?!h)"
     "|[jkw]ê|iê(?!n)|è[aejkoáíìùú]|[ejkáäéìíú]è|èn[íyìo]|[abo]èi|[iv]è$|œ(?:[clmnprwæ]|$)|[aeijouy]œ|[aoyêœ]æ|æa"
-    "|û[ejkvz]|[ghntyz]û|ø[aouáíýù]|[aozáíú]ø|[pt]øi|ò[aou]|[oyà]ò|[bceio]þ|þã|þ.*[ãõñçêèàùâ]"
+    "|ý.*[ýþð]|ð.*ý|[ýðþ].*[czçqw]|[czçqw].*[ýðþ]|û[ejkvz]|[ghntyz]û|ø[aouáíýù]|[aozáíú]ø|[pt]øi|ò[aou]|[oyà]ò|[bceio]þ|þã|þ.*[ãõñçêèàùâ]"
 )
+_NOT_TURKISH: Final = re.compile("[^a-zâçğıîöşûü]|[qwx]|^ğ|^[^aeıioöuüâîû]{2}|[aeıioöuüâîû]{2}")
 # The syllables that Korean texts have most.
 _SYLLABLES: Final = frozenset(
     "이다는에의가을하고지사를은도로기서한리자대인시어나전정그부일해과들장상수라스보아여주구만소성국제동원게계안면경적문신"

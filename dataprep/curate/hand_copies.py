@@ -1,22 +1,28 @@
 """What people decided about copies of one picture: no decision is lost with the copy that it was made on.
 
-A copy that people worked on is kept, unless another is much larger; then that one takes its decisions over.
+Decisions belong to all copies together: each picture brings its history along, the kept one has them all, and
+the newest on each tag, and the newest caption, order and box, stand. A copy that people worked on is kept,
+unless another is much larger.
 The copies of a picture that people left out are left out too, except those they say `keep` of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
-from dataprep.curate.captions import tag_key, tags_of
-from dataprep.curate.heirs import same_shape
+from dataprep.curate.captions import Lead, same_prose, tag_key
+from dataprep.curate.decisions import Event, Hand, History, scaled, summed
+from dataprep.curate.heirs import box_scale
+from dataprep.curate.raw_captions import whole_caption
 from dataprep.errors import RowError
 from dataprep.manifest import BOX, DROPPED
 from dataprep.stage import Context
 from dataprep.stages.fingerprint import Fingerprint
+from dataprep.tags.rivals import contradicts
 
 Row = dict[str, Any]
 
@@ -27,9 +33,57 @@ COLUMNS: Final = (
     ("hand_caption", pa.string()),
     ("hand_box", BOX),
 )
+HISTORY: Final = "hand_history"  # the decisions themselves, with their places in the journal
 HANDED: Final = "edited by hand"  # why a copy is kept, where it is not larger
+_TOLD: Final = {
+    "hand_caption": "caption",
+    "hand_added": "tags",
+    "hand_removed": "tags",
+    "hand_order": "tags",
+    "hand_box": "crop",
+}
+_RAW: Final = -1  # the place of what came with the raw picture: before the journal
+_UNUSED: Final = "; its caption was not used"
 _MUCH_LARGER: Final = 4  # quarters of an octave in pixels: a copy of twice the pixels is kept all the same
-_SAME_TRIM: Final = 0.02  # share of the area within uniform borders by which two copies may differ
+
+
+def as_text(history: History, start: Hand, lead: Lead, role: str) -> str | None:
+    """A history as a cell of the table, None if it is empty. The trigger word is nobody's tag.
+
+    Args:
+        history: decisions with their places in the journal.
+        start: what came with the raw picture; it precedes all.
+        lead: what captions start with.
+        role: of the picture.
+    """
+    if not history and start == Hand():
+        return None
+    raw: Event = {"added": [*start.added.values()]} | ({"caption": start.caption} if start.caption else {})
+    told = {number: _without_lead(what, lead, role) for number, what in {_RAW: raw, **history}.items()}
+    return _as_cell({number: what for number, what in told.items() if what})
+
+
+def _without_lead(event: Event, lead: Lead, role: str) -> Event:
+    what: Event = {}
+    for name in ("added", "removed", "order"):
+        if event.get(name):
+            what[name] = [tag for tag in event[name] if lead.tags(tag, role)]
+    what = {name: tags for name, tags in what.items() if tags}
+    for name in ("order", "caption", "box"):
+        if name in event and name not in what and (name != "order" or event[name] is None):
+            what[name] = lead.prose(event[name], role) if name == "caption" and event[name] else event[name]
+    if "caption" in what and "old" in event:
+        what["old"] = event["old"]  # in view of which it was written
+    return what
+
+
+def _as_cell(history: History) -> str | None:
+    return json.dumps(sorted(history.items()), ensure_ascii=False) if history else None
+
+
+def history_of(row: Row) -> History:
+    """What was decided on a picture and its copies, as `as_text` wrote it."""
+    return {number: what for number, what in json.loads(row.get(HISTORY) or "[]")}
 
 
 def head_start(row: Row) -> int:
@@ -39,23 +93,7 @@ def head_start(row: Row) -> int:
 
 def is_edited(row: Row) -> bool:
     """Whether people decided anything on this copy, beside what came with the raw picture."""
-    decided = any(
-        row.get(name) is not None for name in ("hand_removed", "hand_order", "hand_box", "hand_copies")
-    )
-    return decided or bool(_added(row)) or _caption(row) is not None
-
-
-def _added(row: Row) -> list[str]:
-    """Tags added by hand, without those of the caption beside the raw picture."""
-    beside = {tag_key(tag) for tag in tags_of(row.get("raw_caption") or "")}
-    return [tag for tag in row.get("hand_added") or () if tag_key(tag) not in beside]
-
-
-def _caption(row: Row) -> str | None:
-    """The whole caption by hand, None where it is the one beside the raw picture."""
-    caption = row.get("hand_caption")
-    beside = " ".join((row.get("raw_caption") or "").split())
-    return caption if caption and not beside.endswith(" ".join(caption.split())) else None
+    return any(number != _RAW for number in history_of(row))
 
 
 def why_kept(why: str, kept: Row, dropped: Row) -> str:
@@ -64,73 +102,79 @@ def why_kept(why: str, kept: Row, dropped: Row) -> str:
     return HANDED if why == "larger" and is_edited(kept) and not larger else why
 
 
-def is_settled(dropped: Row, others: Iterable[Row]) -> bool:
-    """Whether another copy had this one's decisions when it was edited: what stands there is newer."""
-    return any(dropped.get("sha256") in (row.get("hand_copies") or ()) for row in others)
-
-
-def newest_first(group: Sequence[Row], kept: Row) -> list[Row]:
-    """Copies of one picture in the order in which `hand_over` wants them."""
-    return sorted(group, key=lambda row: not is_settled(kept, [row]))
-
-
-def hand_over(dropped: Row, kept: Row, others: Sequence[Row] = ()) -> str:
-    """Give the kept copy what people decided on the dropped one; what they decided on it itself stays.
-
-    What was decided after the decisions of copies had been taken over is newer than these, and stands alone.
+def hand_over(dropped: Row, kept: Row) -> str:
+    """Give the kept copy the decisions made on the dropped one: the newer of both on each thing stand.
 
     Args:
-        dropped: with hand columns, sha256, raw_caption, width, height, trim_share and distance.
-        kept: the same, changed in place.
-        others: dropped for the same one.
+        dropped: with the history, width, height, trim_share, duplicate_of and distance.
+        kept: the same, with hand columns; changed in place.
     Returns:
         What was done, for people; "" if nothing was.
     """
-    if is_settled(dropped, [kept, *others]):
+    own, theirs = history_of(kept), history_of(dropped)
+    scale = box_scale(dropped, kept)
+    newer = {n: scaled(what, scale) for n, what in theirs.items() if n != _RAW and n not in own}
+    if not newer:
+        return ""
+    before = {name: kept.get(name) for name in _TOLD}
+    _set(kept, own | newer)
+    told = dict.fromkeys(what for name, what in _TOLD.items() if kept[name] != before[name])
+    if not told or max(newer) < max(own, default=_RAW):
         return "; that one stands as it was edited by hand since"
-    if is_settled(kept, [dropped]):
-        for name in ("hand_added", "hand_removed", "hand_order", "hand_caption"):
-            kept[name] = dropped.get(name)
-        _hand_over_box(dropped, kept)
-        return "; that one has what was decided by hand on this one since"
-    told = [*_hand_over_caption(dropped, kept), *_hand_over_box(dropped, kept)]
-    return f"; that one has its {' and '.join(told)} by hand now" if told else ""
+    return f"; that one has its {' and '.join(told)} by hand now"
 
 
-def _hand_over_caption(dropped: Row, kept: Row) -> list[str]:
-    caption = _caption(dropped)
-    if caption is not None:
-        if is_edited(kept):
-            return []  # two people's work on one caption: that of the kept one
-        kept["hand_caption"] = caption
-        return ["caption"]
-    if kept.get("hand_caption") is not None:
-        return []
-    own = {tag_key(tag) for tag in [*_added(kept), *(kept.get("hand_removed") or ())]}
-    removed = [tag for tag in dropped.get("hand_removed") or () if tag_key(tag) not in own]
-    added = [tag for tag in _added(dropped) if tag_key(tag) not in own]
-    order = dropped.get("hand_order") if kept.get("hand_order") is None else None
-    gone = {tag_key(tag) for tag in removed}
-    kept["hand_added"] = _joined([t for t in kept.get("hand_added") or () if tag_key(t) not in gone], added)
-    kept["hand_removed"] = _joined(kept.get("hand_removed") or (), removed)
-    kept["hand_order"] = order or kept.get("hand_order")
-    return ["tags"] if removed or added or order else []
+def hand_over_raw(dropped: Row, kept: Row, *, merge: bool) -> str:
+    """Give the kept copy the caption beside the dropped one, as far as it has none that contradicts it.
+
+    Args:
+        dropped: with the history.
+        kept: the same, with hand columns; changed in place.
+        merge: whether anything is given at all, not only named.
+    Returns:
+        What becomes of that caption, for people; "" if there is none, or the kept copy has all of it.
+    """
+    history = history_of(kept)
+    raw, own = history_of(dropped).get(_RAW), history.get(_RAW)
+    if not raw:
+        return _UNUSED if dropped.get("raw_caption") and not kept.get("raw_caption") else ""
+    if raw.get("caption"):
+        if own and own.get("caption") and same_prose(own["caption"], raw["caption"]):
+            return ""
+        if own or not merge:
+            return _UNUSED
+        _set(kept, history | {_RAW: raw})
+        counts = summed(history).caption is None and kept["hand_caption"] is not None
+        return "; its caption went to that one" if counts else _UNUSED
+    decided = summed(history)
+    tags = [tag for tag in raw.get("added", ()) if tag_key(tag) not in {*decided.added, *decided.removed}]
+    if not tags:
+        return ""
+    if not merge or decided.caption is not None:
+        return f"; its tags were not used: {', '.join(tags)}"
+    known = [*decided.added.values()]
+    against = [tag for tag in tags if contradicts(tag, known)]
+    given = [tag for tag in tags if tag not in against]
+    _set(kept, history | {_RAW: {"added": [*(own or {}).get("added", ()), *given]}})
+    note = f"; its tags went to that one: {', '.join(given)}" if given else ""
+    contradict = "; these of its tags contradict those of that one and were not used"
+    return note + (f"{contradict}: {', '.join(against)}" if against else "")
 
 
-def _joined(own: Sequence[str], more: Sequence[str]) -> list[str] | None:
-    known = {tag_key(tag) for tag in own}
-    return [*own, *(tag for tag in more if tag_key(tag) not in known)] or None
-
-
-def _hand_over_box(dropped: Row, kept: Row) -> list[str]:
-    box, trims = dropped.get("hand_box"), [row.get("trim_share") or 1.0 for row in (dropped, kept)]
-    is_whole = dropped.get("distance") is not None and abs(trims[0] - trims[1]) <= _SAME_TRIM
-    if box is None or kept.get("hand_box") is not None or not is_whole or not same_shape(dropped, kept):
-        return []
-    across, down = (kept[side] / dropped[side] for side in ("width", "height"))
-    sides = {"left": across, "right": across, "top": down, "bottom": down}
-    kept["hand_box"] = {side: round(box[side] * scale) for side, scale in sides.items()}
-    return ["crop"]
+def _set(row: Row, history: History) -> None:
+    """Put a history into a row, and what it adds up to."""
+    hand, raw = summed(history), summed({_RAW: history.get(_RAW, {})})
+    caption = None if hand.caption is None else whole_caption(hand.caption, hand, raw, history)
+    row.update(
+        {
+            HISTORY: _as_cell(history),
+            "hand_added": [*hand.added.values()] or None,
+            "hand_removed": [*hand.removed.values()] or None,
+            "hand_order": list(hand.order or ()) or None,
+            "hand_caption": caption,
+            "hand_box": hand.box,
+        }
+    )
 
 
 def left_out(rows: Sequence[Row], context: Context) -> list[Row]:

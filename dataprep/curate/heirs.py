@@ -8,6 +8,7 @@ by name, and so that the picture is known when it comes back.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,18 +18,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprep.copies.likeness import alike
-from dataprep.curate.decisions import Event, Hand, Image, decision
+from dataprep.curate.captions import tag_key
+from dataprep.curate.decisions import Event, Hand, History, Image, base_view, decision, summed
 from dataprep.folders import STATE_FOLDER
 from dataprep.store import write_bytes
 
 Row = dict[str, Any]
 Look = Callable[[Row], tuple[str, str] | None]  # a row's phash and thumb, None: it cannot be decoded
 
-_COLUMNS: Final = ("id", "path", "role", "sha256", "width", "height", "phash", "thumb", "duplicate_of")
+_COLUMNS: Final = (
+    *("id", "path", "role", "sha256", "view", "width", "height", "phash", "thumb"),
+    *("duplicate_of", "distance", "trim_share", "raw_caption", "hand_added", "hand_caption"),
+)
 _SAME: Final = 4  # Hamming distance, bits of 64: saving a picture again, also smaller, changes no more
 _SAME_SHAPE: Final = 0.02  # share by which width / height may differ
+_SAME_TRIM: Final = 0.02  # share of the area within uniform borders by which two copies may differ
 _MOST: Final = 1000  # new pictures that are looked at
 _NAMED: Final = 5
+_DECIDED: Final = {"added", "removed", "order", "caption", "box"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,8 @@ def by_look(lost: Iterable[str], known: Before, rows: Sequence[Row], look: Look)
         look: measures a new one.
     """
     wanted = set(lost)
-    old = {row["sha256"]: row for row in known.rows if row["sha256"] in wanted and row.get("phash")}
+    whole = [row for row in known.rows if not row.get("view")]
+    old = {row["sha256"]: row for row in whole if row["sha256"] in wanted and row.get("phash")}
     contents = {row["sha256"] for row in known.rows}
     new = {row["sha256"]: row for row in rows if row["sha256"] and row["sha256"] not in contents}
     pairs: dict[str, list[tuple[int, str]]] = {sha256: [] for sha256 in old}
@@ -188,55 +196,125 @@ def _distance(old: Row, phash: str, thumb: str) -> int | None:
 
 
 def by_copy(
-    lost: Iterable[str], known: Before, rows: Sequence[Row], hands: Mapping[Image, Hand]
+    lost: Iterable[Image],
+    known: Before,
+    rows: Sequence[Row],
+    moved: Mapping[str, str],
+    raw: Callable[[Row], Hand],
+    hands: Mapping[Image, Hand],
 ) -> list[tuple[Row, Row, Event]]:
     """Gone rows whose copy is still there, that row, and the decision that gives it what it lacks.
 
     Args:
-        lost: sha256 of what is gone.
+        lost: what is gone with its decisions.
         known: what there was, with what was a copy of what.
         rows: of now.
+        moved: contents that were saved again -> of now.
+        raw: what the caption beside a raw picture says.
         hands: all decisions.
     """
-    ids = {row["id"]: row for row in rows if row.get("id") and row["sha256"]}
-    copies = {row["duplicate_of"]: row["id"] for row in reversed(known.last) if row.get("duplicate_of")}
-    found = []
-    for sha256 in lost:
-        old = next((row for row in known.last if row["sha256"] == sha256), None)
-        names = [] if old is None else [old.get("duplicate_of"), copies.get(old.get("id"))]
-        heir = next((ids[name] for name in names if name in ids), None)
-        if old is None or heir is None:
-            continue
-        event = _inheritance(old, heir, hands)
-        found.append((old, heir, event))
+    now = {(row["sha256"], row.get("view") or ""): row for row in rows if row["sha256"]}
+    there = {sha256 for sha256, _ in now}
+    wanted = {(sha256, base_view(view)) for sha256, view in lost}
+    names = {row["duplicate_of"] for row in known.last if row.get("duplicate_of")}
+    groups: dict[str, list[Row]] = {name: [] for name in names}
+    kept = {row["id"]: row for row in known.last if row.get("id") in names}
+    for row in known.last:
+        name = row.get("duplicate_of") or row.get("id")
+        if name in groups:
+            groups[name].append(row)
+    found, done = [], set[Image]()
+    for name, group in groups.items():
+        for old in group:
+            image = old["sha256"], old.get("view") or ""
+            if old["sha256"] in there or old["sha256"] in moved or image in done:
+                continue
+            here = [
+                now[place] for row in group if (place := _place_now(row, moved)) in now and row is not old
+            ]
+            heir = max(here, key=lambda row: (row.get("width") or 0) * (row.get("height") or 0), default=None)
+            what = {} if heir is None else _raw_kept(raw(old), kept.get(name) or {}, heir, hands)
+            if heir is not None and (image in wanted or what):
+                done.add(image)
+                then = next(row for row in group if now.get(_place_now(row, moved)) is heir)
+                found.append((old, heir, _inheritance(old, heir, box_scale(old, then), what)))
     return found
 
 
-def _inheritance(old: Row, heir: Row, hands: Mapping[Image, Hand]) -> Event:
-    """The decision that gives a copy those on a picture that is gone; newer ones stand for its own."""
-    image = heir["sha256"], heir.get("view") or ""
-    own, gone = hands.get(image, Hand()), hands.get((old["sha256"], ""), Hand())
-    what = {} if old["sha256"] in own.copies else own.lacks(gone)
-    if not same_shape(old, heir) or old.get("width") != heir.get("width"):
-        what.pop("box", None)
-    if heir["sha256"] in gone.copies:  # what is gone had its decisions, and was edited since
-        what = {"instead": True} | {name: box for name, box in what.items() if name == "box"}
-    copies = sorted({*gone.copies, old["sha256"]} - {heir["sha256"]})
-    return decision(image, "file", heir_of=old["sha256"], file=heir["path"], copies=copies, **what)
+def _place_now(row: Row, moved: Mapping[str, str]) -> Image:
+    return moved.get(row["sha256"], row["sha256"]), row.get("view") or ""
 
 
-def lost_edits(hands: Mapping[Image, Hand], passed_on: Iterable[str], now: Iterable[str]) -> list[str]:
-    """Sha256 of contents that are nowhere and whose decisions, other than to leave them out, nothing holds.
+def _raw_kept(raw: Hand, kept: Row, heir: Row, hands: Mapping[Image, Hand]) -> Event:
+    """What stood in the caption of a group of copies, and stood beside the raw picture that is gone alone.
 
     Args:
+        raw: what it said there.
+        kept: the copy whose caption it was, as the last run had it.
+        heir: of what is gone.
         hands: all decisions.
-        passed_on: contents whose decisions went over to others.
-        now: contents that there are.
     """
-    held = {*passed_on, *now}
-    return list(
-        dict.fromkeys(sha for (sha, _), hand in hands.items() if sha not in held and hand.says_something)
-    )
+    own = hands.get((heir["sha256"], heir.get("view") or ""), Hand())
+    stood = {tag_key(tag) for tag in kept.get("hand_added") or ()}
+    known = {*own.added, *own.removed}
+    tags = [tag for key, tag in raw.added.items() if key in stood and key not in known]
+    if tags and kept.get("hand_caption") is None:
+        return {"added": tags}
+    if raw.caption and own.caption is None and raw.caption == kept.get("hand_caption"):
+        return {"caption": raw.caption}
+    return {}
+
+
+def _inheritance(old: Row, heir: Row, scale: Sequence[float] | None, what: Event) -> Event:
+    """The decision that makes the history of a picture that is gone that of its copy too."""
+    image = heir["sha256"], heir.get("view") or ""
+    event = decision(image, "file", heir_of=old["sha256"], file=heir["path"])
+    event |= {"heir_view": old["view"]} if old.get("view") else {}
+    return event | ({} if scale is None else {"box_scale": list(scale)}) | what
+
+
+def box_scale(old: Row, new: Row) -> tuple[float, float] | None:
+    """How many times the width and height of one copy are those of the other.
+
+    Args:
+        old: width, height, trim_share, duplicate_of and distance of the one.
+        new: of the other.
+    Returns:
+        None if they show different parts of the picture: a box on one means nothing on the other.
+    """
+    cut_out = any(row.get("duplicate_of") and row.get("distance") is None for row in (old, new))
+    trims = [row.get("trim_share") or 1.0 for row in (old, new)]
+    if cut_out or abs(trims[0] - trims[1]) > _SAME_TRIM or not same_shape(old, new):
+        return None
+    return new["width"] / old["width"], new["height"] / old["height"]
+
+
+def lost_edits(
+    histories: Mapping[Image, History], passed_on: Mapping[str, str], now: Iterable[str]
+) -> list[Image]:
+    """Contents that are nowhere and whose decisions, other than to leave them out, nothing holds.
+
+    Args:
+        histories: all decisions.
+        passed_on: contents whose decisions went over -> to which; these answer for them.
+        now: sha256 of contents that there are.
+    """
+    now, held = {*now}, defaultdict[str, set[int]](set)
+    for (sha256, _), history in histories.items():
+        held[sha256].update(history)
+    here = set[int]().union(*(held[sha256] for sha256 in now if sha256 in held))
+    return [
+        image
+        for image, history in histories.items()
+        if image[0] not in now
+        and not _places(history) <= here | held.get(passed_on.get(image[0], ""), set())
+        and summed(history).state != "drop"
+    ]
+
+
+def _places(history: History) -> set[int]:
+    """Where something is decided, other than whether the picture is in training."""
+    return {number for number, what in history.items() if _DECIDED & what.keys()}
 
 
 def lost_text(lost: Sequence[str], known: Before) -> str:

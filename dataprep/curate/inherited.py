@@ -1,75 +1,135 @@
-"""What a kept copy has from the copies that it stands for, as the last run wrote it.
+"""Which decisions hold for a picture: its own and those on its copies, one history in the journal's order.
 
-An edit of such a copy's caption starts from what it inherited. That is journalled with the edit, and so is
-whose it was: from then on the kept copy's decisions are the newer ones, and nothing is handed over again.
+The newest decision on each tag, and the newest caption, order and box, stand, whichever copy they were made
+on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataprep.curate.captions import tag_key
-from dataprep.curate.decisions import Hand, Image
+from dataprep.curate.decisions import Hand, History, Image, base_view, read_journal, same_view, summed
+from dataprep.manifest import ACTIVE
 
-_HAND: Final = ["hand_box", "hand_added", "hand_removed", "hand_order", "hand_caption"]
-_COLUMNS: Final = ["id", "sha256", "view", "duplicate_of", *_HAND]
+Row = dict[str, Any]
+Copies = Mapping[Image, Sequence[Image]]  # a kept picture -> those dropped as its copies
 
-
-@dataclass(frozen=True)
-class Inherited:
-    """The decisions that stood on a kept copy, its own included, and the contents of its copies."""
-
-    hand: Hand
-    copies: frozenset[str]  # sha256
-
-    def lacking(self, own: Hand) -> dict[str, Any]:
-        """What a decision on this copy says beside itself; empty if it was said once, or nothing was had.
-
-        Args:
-            own: the decisions on this copy itself, as the journal has them.
-        """
-        if self.copies <= own.copies:
-            return {}
-        return {"inherited": own.lacks(self.hand), "copies": sorted(self.copies)}
+_COLUMNS: Final = ("id", "path", "sha256", "view", "state", "duplicate_of")
+_NAMED: Final = 5
 
 
-def inherited(out: Path) -> dict[Image, Inherited]:
-    """Of each picture that others were dropped as copies of: what the last run wrote its caption with.
+def copies_in(out: Path) -> Copies:
+    """Which pictures the last run dropped as copies of which, by path.
 
     Args:
         out: the prepared folder; may not exist yet.
     """
+    return _copies(_rows(out))
+
+
+def _rows(out: Path) -> list[Row]:
     manifest = out / "manifest.parquet"
     try:
         if not set(_COLUMNS) <= set(pq.read_schema(manifest).names):
-            return {}
-        table = pq.read_table(manifest, columns=_COLUMNS)
+            return []
+        return pq.read_table(manifest, columns=[*_COLUMNS]).to_pylist()  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, OSError):
-        return {}  # none yet; a damaged one is reported by those who need it
-    dropped = table.filter(pc.is_valid(table["duplicate_of"])).select(["sha256", "duplicate_of"]).to_pylist()
-    copies: dict[str, set[str]] = {}
+        return []  # none yet; a damaged one is reported by those who need it
+
+
+def _copies(rows: Sequence[Row]) -> Copies:
+    dropped = sorted((row for row in rows if row["duplicate_of"]), key=lambda row: str(row["path"]))
+    wanted = {row["duplicate_of"] for row in dropped}
+    ids = {row["id"]: image_of_row(row) for row in rows if row["id"] in wanted and row["sha256"]}
+    copies: dict[Image, list[Image]] = {}
     for row in dropped:
-        copies.setdefault(row["duplicate_of"], set()).add(row["sha256"])
-    kept = table.filter(pc.is_in(table["id"], pa.array([*copies], pa.string()))).to_pylist()
-    return {
-        (row["sha256"], row["view"] or ""): Inherited(_hand(row), frozenset(copies[row["id"]]))
-        for row in kept
-        if row["sha256"]
-    }
+        if row["duplicate_of"] in ids:
+            copies.setdefault(ids[row["duplicate_of"]], []).append(image_of_row(row))
+    return copies
 
 
-def _hand(row: dict[str, Any]) -> Hand:
-    order = row["hand_order"]
-    return Hand(
-        box=row["hand_box"],
-        added={tag_key(tag): tag for tag in row["hand_added"] or ()},
-        removed={tag_key(tag): tag for tag in row["hand_removed"] or ()},
-        order=None if order is None else tuple(order),
-        caption=row["hand_caption"],
+def image_of_row(row: Mapping[str, Any]) -> Image:
+    """Which image view a row is of."""
+    return str(row["sha256"]), str(row.get("view") or "")
+
+
+def in_groups(
+    histories: Mapping[Image, History], start: Mapping[Image, Hand], copies: Copies
+) -> dict[Image, Hand]:
+    """What holds for each picture and each view of it.
+
+    Args:
+        histories: of each on its own.
+        start: what came with the raw pictures; that of a copy counts where a kept picture has none.
+        copies: of kept pictures.
+    """
+    hands = {image: summed(histories.get(image, {}), start.get(image)) for image in {**start, **histories}}
+    views = _views(histories)
+    for kept, members in copies.items():
+        merged: dict[str, History] = {kept[1]: {}}
+        for image in [*members, kept]:
+            for view in views[image[0]]:
+                if (name := same_view(view, image[1], kept[1])) is not None:
+                    merged[name] = merged.get(name, {}) | histories[image[0], view]
+        first = next((start[image] for image in [kept, *members] if image in start), None)
+        for view, history in merged.items():
+            own = hands.get((kept[0], view), Hand())
+            hand = summed(history, first if view == kept[1] else None)
+            hands[kept[0], view] = replace(hand, state=own.state)
+    return hands
+
+
+def _views(histories: Iterable[Image]) -> Mapping[str, list[str]]:
+    views: dict[str, list[str]] = defaultdict(list)
+    for sha256, view in histories:
+        views[sha256].append(view)
+    return views
+
+
+def without_place(out: Path) -> list[str]:
+    """Names of pictures and views that were edited and are not in training, though their file is there.
+
+    Raises:
+        InputError: the journal cannot be read.
+    """
+    histories = read_journal(out).histories()
+    rows = _rows(out) if histories else []
+    by_image = {image_of_row(row): row for row in reversed(rows)}
+    copies, views, held = _copies(rows), _views(histories), set[int]()
+    for row in rows:
+        if row["state"] == ACTIVE:
+            held.update(*_held(image_of_row(row), copies, histories))
+    files = {row["sha256"]: str(row["path"]) for row in reversed(rows)}
+    named = []
+    for sha256, path in files.items():
+        for view in views.get(sha256, ()):
+            base = by_image.get((sha256, base_view(view)))
+            left_out = base is not None and base["state"] != ACTIVE and not base["duplicate_of"]
+            history = histories[sha256, view]
+            if not left_out and not history.keys() <= held and summed(history).says_something:
+                named.append(f"{path} ({view})" if view else path)
+    return named
+
+
+def _held(image: Image, copies: Copies, histories: Mapping[Image, History]) -> Iterator[Iterable[int]]:
+    """Places of the decisions that a row holds."""
+    base = image[0], base_view(image[1])
+    for sha256, frame in [base, *copies.get(base, ())]:
+        name = same_view(image[1], base[1], frame)
+        yield histories.get((sha256, name or ""), {}) if name is not None else ()
+
+
+def no_place_text(names: Sequence[str]) -> str:
+    """For people: that these views have no picture."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (
+        f"edits of {', '.join(names[:_NAMED])}{more} are held by no picture: no such view is cut of it; they "
+        "count again when one is (split.views, split.min_side, scan.frames)"
     )

@@ -14,6 +14,11 @@ from dataprep.curate.captions import tag_key, unique
 from dataprep.curate.decisions import ANY
 from dataprep.tags.implications import implied
 
+_BRACKETED = re.compile(r"\([^()]*\)|[^()]+")  # what an editor that reads brackets as weights makes tags of
+_AROUND = (
+    "() _"  # of `(o)_(o)`, whose key has a space for the underscore, nothing is left between the brackets
+)
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -81,37 +86,49 @@ def either(first: Edit, *others: Edit) -> Edit:
 def _repair(base: Sequence[str], file: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Undo what editors break on saving: BDTM splits `kaga (azur lane)` and weights repeated tags, `(1girl)`;
     TagGUI and BDTM turn bytes that are not UTF-8 into U+FFFD.
+
+    A piece may stand once for several: names of one series share theirs, and `saber, saber (fate)` becomes
+    `saber, (fate)`. So a tag is whole where all its pieces are there, wherever.
     """
     found = [tag_key(tag) for tag in file]
     present = set(found)
-    missing = {tag_key(tag): tag for tag in base if tag_key(tag) not in present}
-    if not missing:
+    whole = {tag_key(tag) for tag in base}
+    places: dict[int, list[str]] = {}  # where the first piece stands -> whole tags
+    broken: list[str] = []
+    pieces: set[int] = set()
+    for tag in base:
+        at = None if tag_key(tag) in present else _pieces(tag_key(tag), found)
+        if at:
+            places.setdefault(at[0], []).append(tag)
+            broken.append(tag)
+            pieces.update(place for place in at if found[place] not in whole)
+    if not broken:
         return (), tuple(file)
-    repairs: dict[int, tuple[str, int]] = {}  # position -> whole tag, number of pieces
-    for key, tag in missing.items():
-        at = _pieces(key, found)
-        if at is not None:
-            repairs[at[0]] = (tag, at[1])
+    rank = {tag_key(tag): place for place, tag in enumerate(base)}
     result: list[str] = []
-    position = 0
-    while position < len(file):
-        tag, count = repairs.get(position, (file[position], 1))
-        result.append(tag)
-        position += count
-    return tuple(tag for tag, _ in repairs.values()), unique(result)
+    for place, tag in enumerate(file):
+        here = [*places.get(place, ()), *([] if place in pieces else [tag])]
+        result += sorted(here, key=lambda tag: rank.get(tag_key(tag), len(rank)))
+    return tuple(broken), unique(result)
 
 
-def _pieces(key: str, found: Sequence[str]) -> tuple[int, int] | None:
-    """Where in `found` the broken tag `key` stands, and in how many pieces."""
+def _pieces(key: str, found: Sequence[str]) -> tuple[int, ...]:
+    """The places in `found` of all pieces of the broken tag `key`, in its order; none if one lacks."""
     for i, tag in enumerate(found):
         if tag == f"({key})":
-            return i, 1
+            return (i,)
         if "\ufffd" in tag and re.fullmatch("[^,]{1,4}".join(map(re.escape, re.split("\ufffd+", tag))), key):
-            return i, 1
-        for count in range(2, key.count("(") + 2):
-            if " ".join(found[i : i + count]) == key:
-                return i, count
-    return None
+            return (i,)
+    pieces = [piece for piece in _BRACKETED.findall(key) if piece.strip(_AROUND)]
+    places = [place for piece in pieces if (place := _place(piece, found)) is not None]
+    return tuple(places) if len(places) == len(pieces) > 1 else ()
+
+
+def _place(piece: str, found: Sequence[str]) -> int | None:
+    """Where a piece stands, also as a weight: `((azur lane))` is `(azur lane)` twice."""
+    bare, opened = piece.strip(_AROUND), piece.startswith("(")
+    same = (i for i, tag in enumerate(found) if tag.strip(_AROUND) == bare)
+    return next((i for i in same if not opened or found[i].startswith("(")), None)
 
 
 def merged(

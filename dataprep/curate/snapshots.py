@@ -23,6 +23,7 @@ from dataprep.curate.captions import decode
 from dataprep.curate.decisions import ANY, JOURNAL, append, read_journal
 from dataprep.curate.edits import Found, Plan, contents, plan
 from dataprep.curate.heirs import gone_pictures, held_by_none
+from dataprep.curate.inherited import no_place_text, without_place
 from dataprep.curate.journal_guard import keep, restore
 from dataprep.curate.last_run import LastRun, last_run
 from dataprep.curate.places import caption_beside
@@ -172,6 +173,8 @@ def edits_text(out: Path) -> list[str]:
         for event in planned.followed
     ]
     gone = [str(row["path"]) for row in gone_pictures(out)]
+    views = without_place(out)
+    lines += [no_place_text(views)] if views else []
     return [*lines, held_by_none(gone)] if gone else lines
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,13 +15,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.curate.decisions import Hand, Image, append
+from dataprep.curate.decisions import Event, Hand, History, Image, append
 from dataprep.curate.edits import Found, Lead, Plan, contents, plan
 from dataprep.curate.encodings import EncodingName
+from dataprep.curate.hand_copies import as_text
 from dataprep.curate.heirs import Before, before, by_copy, by_look, by_name, lost_edits, lost_text, remember
 from dataprep.curate.journal_guard import check_whole, keep, loss
 from dataprep.curate.leads import Leads, known_leads, pairs
-from dataprep.curate.raw_captions import RawCaptions, raw_hands
+from dataprep.curate.raw_captions import RawCaptions, raw_hands, whole_caption
 from dataprep.curate.snapshots import finish_undo, record
 from dataprep.curate.taken import Taken, note_taken
 from dataprep.errors import RowError
@@ -43,7 +45,7 @@ HAND = pa.schema(
         ("hand_removed", pa.list_(pa.string())),  # null: none
         ("hand_order", pa.list_(pa.string())),  # null: the machine's order
         ("hand_caption", pa.string()),  # the whole caption without the trigger word, null: made of tags
-        ("hand_copies", pa.list_(pa.string())),  # sha256 of copies whose decisions are in these; null: none
+        ("hand_history", pa.string()),  # these decisions with their places in the journal, JSON; null: none
     ]
 )
 _COLUMNS = [
@@ -119,7 +121,7 @@ class Curate(Stage, frozen=True):
                 taken = Taken(planned.lines, contents(planned.found), running=True, leads=pairs(leads.all))
                 note_taken(context.out, taken)
                 keep(context.out)
-            return columns(rows, planned.hands, self.lead)
+            return columns(rows, planned.hands, self.lead, raw_hands(rows, self.captions), planned.histories)
 
         return apply
 
@@ -139,27 +141,49 @@ class Curate(Stage, frozen=True):
             moved = [(row["path"], old["sha256"], row["sha256"]) for old, row in pairs]
             return plan(context.out, self.lead, start, moved, self.caption_encoding)
 
-        def lost_in(planned: Plan) -> list[str]:
-            return lost_edits(planned.hands, planned.passed_on, now)
+        def lost_in(planned: Plan) -> list[Image]:
+            return lost_edits(planned.histories, planned.passed_on, now)
 
         changed = by_name(known, rows)
         planned = planned_with(changed)
         if lost := lost_in(planned):
-            changed += by_look(lost, known, rows, partial(_look, context))
+            changed += by_look((sha256 for sha256, _ in lost), known, rows, partial(_look, context))
             planned = planned_with(changed)
-        copied = by_copy(lost_in(planned), known, rows, planned.hands)
+        moved = {old["sha256"]: row["sha256"] for old, row in changed}
+        raw = partial(_raw_hand, captions=self.captions)
+        lost = lost_in(planned)
+        copied = by_copy(lost, known, rows, moved, raw, planned.hands)
         planned = planned.with_heirs([event for *_, event in copied])
         told = {event["image"] for event in planned.followed}
         notes = [_followed(context, old, row) for old, row in changed if row["sha256"] in told]
-        notes += [f"{row['path']}: its copy {old['path']} is gone; {_STAYS}" for old, row, _ in copied]
-        lost = lost_in(planned)
+        notes += [
+            f"{row['path']}: its copy {old['path']} is gone; {_inherited(event, lost)}"
+            for old, row, event in copied
+        ]
+        lost = [image for image in lost_in(planned) if planned.hands[image].says_something]
+        gone = list(dict.fromkeys(sha256 for sha256, _ in lost))
         last = {row["sha256"] for row in known.last}
-        new = [sha256 for sha256 in lost if sha256 in last]  # once: `check` goes on telling
-        return planned, [*notes, lost_text(new, known)] if new else notes, lost
+        new = [sha256 for sha256 in gone if sha256 in last]  # once: `check` goes on telling
+        return planned, [*notes, lost_text(new, known)] if new else notes, gone
+
+
+def _raw_hand(row: Row, captions: RawCaptions) -> Hand:
+    """What the caption beside a raw picture says."""
+    (hand,) = raw_hands([{"view": "", "raw_caption": None} | row], captions).values() or [Hand()]
+    return hand
+
+
+def _inherited(event: Event, lost: Sequence[Image]) -> str:
+    """For people: what a copy has of a picture that is gone; whether it has the same views, `split` tells."""
+    image = str(event["heir_of"]), str(event.get("heir_view") or "")
+    whole = image in lost or not any(sha256 == image[0] for sha256, _ in lost)
+    return _STAYS if whole else "what was decided by hand on views of it goes to the same views of this one"
 
 
 def _look(context: Context, row: Row) -> tuple[str, str] | None:
     """A raw picture's phash and thumb, as fingerprint will measure them; None: it cannot be decoded."""
+    if row["pixels_key"] is None:  # a file that scan could not read
+        return None
     measuring = Fingerprint()
     try:
         small = context.pixels.small(context.file(row), row["pixels_key"], measuring.short_side)
@@ -239,12 +263,29 @@ def restore_names(out: Path, found: Iterable[Found]) -> None:
                 (out / item.at).rename(out / item.file)
 
 
-def columns(rows: list[Row], hands: Mapping[Image, Hand], lead: Lead) -> pa.Table:
+def columns(
+    rows: list[Row],
+    hands: Mapping[Image, Hand],
+    lead: Lead,
+    raw: Mapping[Image, Hand] | None = None,
+    histories: Mapping[Image, History] | None = None,
+) -> pa.Table:
     """The columns HAND, state and reason for rows with sha256, view, role, state and reason.
 
     The trigger word is nobody's tag. A picture left out by hand is dropped before anything is computed of it.
+    A whole caption has the tags added by hand that it was not written in view of.
     """
-    cells = [_cells(hands.get((row["sha256"], row["view"] or ""), Hand()), lead, row["role"]) for row in rows]
+    images = [(row["sha256"], row["view"] or "") for row in rows]
+    cells = [
+        _cells(
+            hands.get(image, Hand()),
+            lead,
+            row["role"],
+            (raw or {}).get(image, Hand()),
+            (histories or {}).get(image, {}),
+        )
+        for row, image in zip(rows, images, strict=True)
+    ]
     for row, cell in zip(rows, cells, strict=True):
         left_out = cell["hand_state"] == "drop" and row["state"] == ACTIVE
         cell["state"] = DROPPED if left_out else row["state"]
@@ -253,16 +294,20 @@ def columns(rows: list[Row], hands: Mapping[Image, Hand], lead: Lead) -> pa.Tabl
     return conform({name: [cell[name] for cell in cells] for name in schema.names}, schema, "curate")
 
 
-def _cells(hand: Hand, lead: Lead, role: str) -> dict[str, Any]:
+def _cells(hand: Hand, lead: Lead, role: str, raw: Hand, history: History) -> dict[str, Any]:
     def own(tags: Iterable[str]) -> list[str] | None:
         return [tag for tag in tags if lead.tags(tag, role)] or None
 
+    caption = None if hand.caption is None else lead.prose(hand.caption, role)
+    if caption is not None:
+        tags = {key: tag for key, tag in hand.added.items() if own([tag])}
+        caption = whole_caption(caption, replace(hand, added=tags), raw, history)
     return {
         "hand_state": hand.state,
         "hand_box": hand.box,
         "hand_added": own(hand.added.values()),
         "hand_removed": own(hand.removed.values()),
         "hand_order": None if hand.order is None else own(hand.order),
-        "hand_caption": None if hand.caption is None else lead.prose(hand.caption, role),
-        "hand_copies": sorted(hand.copies) or None,
+        "hand_caption": caption,
+        "hand_history": as_text(history, raw, lead, role),
     }

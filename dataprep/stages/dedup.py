@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
@@ -11,24 +10,23 @@ from pydantic import Field
 from dataprep.copies.duplicates import find_copies
 from dataprep.curate.hand_copies import (
     COLUMNS,
+    HISTORY,
     drop_copies_of,
     hand_over,
-    is_settled,
+    hand_over_raw,
     left_out,
-    newest_first,
     why_kept,
 )
 from dataprep.errors import ConfigError
 from dataprep.manifest import ACTIVE, DROPPED
 from dataprep.stage import Context, Row, Stage, TableFunction
-from dataprep.tags.rivals import contradicts
 
 
 class Dedup(Stage, frozen=True):
     """Settings of the duplicate search."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -53,7 +51,7 @@ class Dedup(Stage, frozen=True):
             ("hand_state", pa.string()),
             ("hand_added", pa.list_(pa.string())),
             *COLUMNS,
-            ("hand_copies", pa.list_(pa.string())),
+            (HISTORY, pa.string()),
             ("sha256", pa.string()),
             ("raw_caption", pa.string()),
             ("pixels_key", pa.string()),
@@ -118,9 +116,8 @@ class Dedup(Stage, frozen=True):
             groups.setdefault(copy.of, {})[row["id"]] = told
         by_id = {row["id"]: row for row in rows}
         for of, told_of in groups.items():
-            copies = newest_first([by_id[name] for name in told_of], rows[of])
-            for row in copies:
-                self._drop(row, rows[of], told_of[row["id"]], copies)
+            for row in sorted((by_id[name] for name in told_of), key=lambda row: str(row["path"])):
+                self._drop(row, rows[of], told_of[row["id"]])
         rest = [row for row in rows if row["state"] == ACTIVE]
         if self.crops:
             self._drop_crops(rest)
@@ -144,36 +141,12 @@ class Dedup(Stage, frozen=True):
             if kept["state"] == ACTIVE and row["hand_state"] != "keep":
                 self._drop(row, kept, f"crop: of {kept['path']}, shows {cut.share:.0%} of it")
 
-    def _drop(self, row: Row, kept: Row, why: str, copies: Sequence[Row] = ()) -> None:
+    def _drop(self, row: Row, kept: Row, why: str) -> None:
         row.update(duplicate_of=kept["id"], duplicate_group=kept["id"], state=DROPPED)
         kept["duplicate_group"] = kept["id"]
-        told = hand_over(row, kept, copies)
-        note = self._caption_note(row, kept, settled=is_settled(row, [kept, *copies]))
+        told = hand_over(row, kept)
+        note = hand_over_raw(row, kept, merge=self.captions == "merge")
         row["reason"] = f"dedup:{why}{told}{note}"
-
-    def _caption_note(self, row: Row, kept: Row, *, settled: bool) -> str:
-        """What becomes of a dropped copy's caption, "" if it has none that the kept one lacks.
-
-        Args:
-            row: the dropped copy.
-            kept: the kept one; gets tags.
-            settled: whether the kept one was edited after it had taken over what this one has.
-        """
-        known = {*(kept["hand_added"] or ()), *(kept["hand_removed"] or ())}
-        tags = [tag for tag in row["hand_added"] or () if tag not in known]
-        if row["hand_caption"] and row["hand_caption"] != kept["hand_caption"]:
-            return "; its caption was not used"
-        if not tags:
-            return "; its caption was not used" if row["raw_caption"] and not kept["raw_caption"] else ""
-        if settled or self.captions == "report" or kept["hand_caption"]:
-            return f"; its tags were not used: {', '.join(tags)}"
-        own = kept["hand_added"] or ()
-        against = [tag for tag in tags if contradicts(tag, own)]
-        merged = [tag for tag in tags if tag not in against]
-        kept["hand_added"] = [*own, *merged]
-        note = f"; its tags went to that one: {', '.join(merged)}" if merged else ""
-        contradict = "; these of its tags contradict those of that one and were not used"
-        return note + (f"{contradict}: {', '.join(against)}" if against else "")
 
 
 def _lead_to_kept(rows: list[Row]) -> None:

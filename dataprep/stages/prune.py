@@ -23,7 +23,7 @@ class Prune(Stage):
     """Tags and caption of every picture, with the fate of every tag."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     scope: ClassVar[Literal["source", "row", "table", "sink"]] = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -83,13 +83,17 @@ class Prune(Stage):
     ] = 0.6
     fewest: Annotated[int, Field(ge=1, description="single-subject pictures needed to absorb anything")] = 8
     absorb: Annotated[
-        tuple[str, ...], Field(description="tags to absorb whatever the counts say; none of keep's")
+        tuple[str, ...],
+        Field(
+            description="tags to absorb whatever the counts say; none of keep's, and where one was added by "
+            "hand, it stays"
+        ),
     ] = ()
     keep: Annotated[
         tuple[str, ...],
         Field(
             description="tags never to absorb, overlap or blacklist; a score under the threshold stays "
-            "unseen, and the trigger and the class word stand once"
+            "unseen, the trigger and the class word stand once, and what was removed by hand stays so"
         ),
     ] = ()
     blacklist: Annotated[

@@ -30,10 +30,15 @@ _SITES: Final = """
     twitter vk website weibo x xiaohongshu youtube
 """
 _LOGOS: Final = frozenset(f"{site.replace('_', ' ')} logo" for site in _SITES.split())
-# Last words of what whoever drew, posted or sells a picture writes on it: `song name`, `fanbox username`.
+# What whoever drew, posted or sells a picture writes on it; of other names, `your name`, some are titles.
+_NAMED: Final = """
+    album artist author band brand character circle commissioner company copyright event game group magazine
+    model pen photographer product real series ship show song staff studio translator unit user weapon
+"""
+_NAMES: Final = frozenset(f"{word} name" for word in _NAMED.split())
+# Last words of the same: `fanbox username`.
 _ENDINGS: Final = (
     " commentary",
-    " name",
     " request",
     " reward",
     " signature",
@@ -57,6 +62,6 @@ def why_unwanted(tag: str, category: str, extra: Iterable[str] = ()) -> str | No
     pattern = next((one for one in extra if fnmatchcase(key, tag_key(one))), None)
     if pattern is not None:
         return f"blacklist: your list has {pattern!r}"
-    if key in _TAGS or key in _LOGOS or key.endswith(_ENDINGS):
+    if key in _TAGS or key in _LOGOS or key in _NAMES or key.endswith(_ENDINGS):
         return "blacklist: says nothing about what is seen"
     return None

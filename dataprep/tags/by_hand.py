@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dataprep.curate.captions import tag_key, tags_of, unique
+from dataprep.manifest import ACTIVE
+from dataprep.tags.aliases import canonical
 from dataprep.tags.assemble import (
     ADDED,
     IN_CAPTION,
     KEPT,
     PRUNED,
+    REMOVED,
     Hand,
     caption_text,
     hand_caption,
@@ -33,6 +37,9 @@ from dataprep.tags.tokens import caption_tokens
 if TYPE_CHECKING:
     from dataprep.stages.prune import Prune
 
+_NAMED: Final = 3
+_OVER: Final = "by hand it outranks"
+_NOT_USED: Final = re.compile(r"(?<=; )(?:its|these of its) (?:caption|tags) [^;]*not used(?:: [^;]+)?")
 COLUMNS = ("hand_added", "hand_removed", "hand_order", "hand_caption", "raw_caption")
 
 
@@ -109,12 +116,66 @@ def edited(
     spellings = {tag_key(tag): tag for tag in columns.words["tag"]}
     for row, hand in touched.items():
         is_reg = bool(reg[row])
-        tags = _without_first(with_hand(columns.of(row), hand, spellings), settings, is_reg)
+        tags = _without_first(
+            _over_lists(with_hand(columns.of(row), hand, spellings), settings), settings, is_reg
+        )
         if hand.order is None:
             tags = _in_budget(tags, settings, is_reg)
         captions[row] = _caption(tags, hand, settings, is_reg)
         changed[row] = tags if hand.caption is None else _told(tags, captions[row])
     return columns.replaced(changed)
+
+
+def _over_lists(tags: list[dict[str, Any]], settings: Prune) -> list[dict[str, Any]]:
+    """Tags with what outranks the user's lists: what a person wrote into one caption, or took out of it."""
+    absorb, keep = ({tag_key(tag) for tag in one} for one in (settings.absorb, settings.keep))
+    for tag in tags:
+        key = tag_key(canonical(tag["tag"]))
+        listed = "absorb" if key in absorb and tag["fate"] == ADDED else ""
+        listed = "keep" if key in keep and tag["fate"] == REMOVED else listed
+        if listed:
+            tag["rule"] += f"; {_OVER} your {listed} list"
+    return tags
+
+
+def over_lists(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Tags of the user's lists that people decided otherwise in captions, as text -> rows of a manifest."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        for tag in row.get("tags") or ():
+            _, over, listed = (tag["rule"] or "").partition(f"; {_OVER} your ")
+            if over:
+                verb = "added" if tag["fate"] == ADDED else "removed"
+                told = f"{tag['tag']!r} of your {listed} was {verb} by hand"
+                found.setdefault(told, []).append(row)
+    return found
+
+
+def unused(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What people decided and no caption follows, as text -> rows of a manifest: in sentences, of copies."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        caption, beside = row.get("hand_caption"), row.get("raw_caption")
+        for tag in (row.get("hand_removed") or ()) if caption and beside and row["state"] == ACTIVE else ():
+            if says(caption, tag) and says(beside, tag):
+                found.setdefault(f"{tag!r} was removed by hand, and the sentence says it", []).append(row)
+        for told in _NOT_USED.findall(row.get("reason") or ""):
+            found.setdefault(f"of a copy that was dropped, {told}", []).append(row)
+    return found
+
+
+def hand_notes(table: pa.Table) -> list[str]:
+    """For people, after a run: what they decided that no caption follows, and what outranks their lists."""
+    named = ("path", "state", "reason", "raw_caption", "hand_caption", "hand_added", "hand_removed", "tags")
+    told = pc.fill_null(pc.match_substring(table["reason"], "not used"), False)
+    for name in {"hand_added", "hand_removed"} & set(table.schema.names):
+        told = pc.or_(told, pc.is_valid(table[name]))
+    rows = table.select([name for name in named if name in table.schema.names]).filter(told).to_pylist()
+    return [
+        f"{text}: {', '.join(row['path'] for row in found[:_NAMED])}"
+        + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+        for text, found in [*over_lists(rows).items(), *unused(rows).items()]
+    ]
 
 
 def _without_first(tags: list[dict[str, Any]], settings: Prune, reg: bool) -> list[dict[str, Any]]:

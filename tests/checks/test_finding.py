@@ -128,6 +128,23 @@ FAULTS: dict[str, Fault] = {
     "similar-tags": captioned("sks girl, red shirts"),
     "several-tags-in-one": captioned("sks girl, 1girl solo smile hat"),
     "other-name": captioned("sks girl, blond hair"),
+    "hand-over-list": cell(
+        "tags",
+        [
+            {
+                "tag": "hat",
+                "score": None,
+                "source": "hand",
+                "category": "general",
+                "fate": "added_by_hand",
+                "rule": "added by hand; by hand it outranks your absorb list",
+            }
+        ],
+    ),
+    "not-used": lambda write, rows: (
+        rows[3].update(state="dropped", reason="dedup:duplicate: of a; its caption was not used")
+        or write(rows)
+    ),
     "too-many-tokens": captioned("sks girl" + ", red hat" * 40),
     "trigger-in-class-images": captioned("sks girl, hat", -1),
     "trigger-missing": captioned("girl, red shirt"),

@@ -46,6 +46,32 @@ def test_several_tags_without_commas_are_found(
     assert bool(found(prepared(good), "several-tags-in-one")) is several
 
 
+def test_all_tags_of_the_tagger_are_known_not_only_those_it_saw_in_this_set(
+    prepared: Write, good: list[Row], tmp_path: Path
+) -> None:
+    (tmp_path / "tagger").mkdir()
+    tags = ["white_shirt", "blue_skirt", "wooden", "table", "lamp"]
+    lines = [f"{i},{tag},0,9" for i, tag in enumerate(tags)]
+    text = "\n".join(["tag_id,name,category,count", *lines])
+    (tmp_path / "tagger" / "selected_tags.csv").write_text(text, encoding="utf-8")
+    good[3]["caption"] = "sks girl, white shirt blue skirt, wooden table lamp"
+    assert found(prepared(good), "several-tags-in-one") == []
+    models = {"tagger": {"path": str(tmp_path / "tagger")}}
+    told = "several tags without commas between them: 'white shirt blue skirt'"
+    assert found(prepared(good, models=models), "several-tags-in-one") == [told]
+    assert found(prepared(good, models={"tagger": {"path": "gone"}}), "several-tags-in-one") == []
+
+
+def test_the_trigger_is_held_against_tags_that_no_picture_of_this_set_has(
+    prepared: Write, good: list[Row], tmp_path: Path
+) -> None:
+    (tmp_path / "selected_tags.csv").write_text("tag_id,name,category,count\n1,sks_rifle,0,9", "utf-8")
+    assert found(prepared(good), "trigger-unwise") == []
+    models = {"tagger": {"path": str(tmp_path)}}
+    (title,) = found(prepared(good, models=models), "trigger-unwise")
+    assert "sks rifle" in title
+
+
 def test_what_the_tagger_wrote_and_prose_is_never_several(prepared: Write, good: list[Row]) -> None:
     entry = {"tag": "solo smile hat", "score": 0.9, "source": "tagger", "category": "general", "fate": "kept"}
     good[3] |= {"caption": "sks girl, solo smile hat", "tags": [entry | {"rule": "kept"}]}

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataprep.curate.decisions import Hand, Journal, append, decision, fold, journal_file, read_journal
+from dataprep.curate.decisions import (
+    Hand,
+    Journal,
+    append,
+    decision,
+    fold,
+    histories,
+    journal_file,
+    passed_on,
+    read_journal,
+    summed,
+)
 from dataprep.errors import InputError
 
 IMAGE = ("ab" * 32, "")
@@ -137,9 +148,8 @@ def test_a_box_may_be_a_list_in_the_documented_order(tmp_path: Path) -> None:
         ({"state": "dropped"}, 'state: wanted "keep", "drop" or null'),
         ({"caption": ["A girl."]}, "caption: wanted a text"),
         ({"undo": "all"}, "undo: wanted a number"),
-        ({"copies": "abc"}, "copies: wanted a list of sha256"),
-        ({"inherited": ["hat"]}, "inherited: wanted decisions"),
-        ({"inherited": {"added": "hat"}}, "added: wanted a list of tags"),
+        ({"box_scale": [2]}, "box_scale: wanted two numbers above 0"),
+        ({"box_scale": [0, 1]}, "box_scale: wanted two numbers above 0"),
     ],
 )
 def test_a_whole_line_that_says_what_cannot_be_is_named_with_its_file(
@@ -151,23 +161,45 @@ def test_a_whole_line_that_says_what_cannot_be_is_named_with_its_file(
 
 
 OLD, NEW = ("old", ""), ("new", "")
-EDITED = [
-    decision(OLD, "file", removed=["hat", "*"]),
-    decision(NEW, "file", added=["*"], inherited={"removed": ["hat", "*"]}, copies=["old"]),
-]
+HAT = decision(OLD, "file", added=["hat"], box={"left": 0, "top": 10, "right": 20, "bottom": 40})
+HEIR = decision(NEW, "file", heir_of="old", box_scale=[2, 0.5])
 
 
-def test_an_edit_starts_from_what_was_inherited_and_the_newer_of_two_copies_has_the_other() -> None:
-    hands = fold(EDITED)
-    assert hands[NEW] == Hand(copies=frozenset({"old"}))
-    hands = fold([*EDITED, decision(OLD, "file", added=["cat"], copies=["new"])])
-    assert (hands[OLD].copies, hands[NEW].copies) == (frozenset({"new"}), frozenset())
-    moved = fold([*EDITED, decision(("converted", ""), "file", follows="old")])
-    assert moved[NEW].copies == {"old", "converted"}
+def test_an_heir_has_all_decisions_up_to_then_in_their_places_and_boxes_at_its_own_scale() -> None:
+    events = [HAT, decision(NEW, "file", removed=["hat"]), HEIR, decision(OLD, "file", added=["cat"])]
+    found = histories(events)
+    assert sorted(found[NEW]) == [0, 1, 2]
+    assert summed(found[NEW]).removed == {"hat": "hat"}  # the newer word on it
+    assert summed(found[NEW]).box == {"left": 0, "top": 5, "right": 40, "bottom": 20}
+    assert sorted(found[OLD]) == [0, 3]
 
 
-def test_newer_decisions_stand_in_place_of_a_copys_own_unless_they_were_undone() -> None:
-    heir = decision(OLD, "file", heir_of="new", instead=True)
-    assert not fold([*EDITED, heir])[OLD].removed
-    journal = Journal((*EDITED, heir, {"undo": 1, "to": "0001"}))
-    assert [*journal.hands()[OLD].removed] == ["hat", "*"]
+def test_an_heir_of_another_shape_has_no_box() -> None:
+    without = {name: value for name, value in HEIR.items() if name != "box_scale"}
+    hand = fold([HAT, without])[NEW]
+    assert (list(hand.added), hand.box) == (["hat"], None)
+
+
+def test_views_go_over_to_the_same_views_and_frames_stay_with_theirs() -> None:
+    views = [decision(("old", view), "file", added=[view]) for view in ("head", "frame2", "frame2-head")]
+    of_frame = decision(NEW, "file", heir_of="old", heir_view="frame2")
+    found = {
+        view: list(hand.added) for (sha256, view), hand in fold([*views, HEIR]).items() if sha256 == "new"
+    }
+    assert found == {"head": ["head"], "": []}
+    hands = fold([*views, of_frame])
+    assert {view: [*hand.added] for (sha256, view), hand in hands.items() if sha256 == "new"} == {
+        "": ["frame2"],
+        "head": ["frame2-head"],
+    }
+
+
+def test_undo_takes_back_decisions_but_not_that_a_copy_is_the_heir() -> None:
+    journal = Journal((HAT, decision(NEW, "file", removed=["hat"]), HEIR, {"undo": 1, "to": "0001"}))
+    assert [*journal.hands()[NEW].added] == ["hat"]
+
+
+def test_the_last_heir_answers_for_decisions_that_went_back_and_forth() -> None:
+    back = decision(OLD, "file", heir_of="new")
+    assert passed_on([HAT, HEIR]) == {"old": "new"}
+    assert passed_on([HAT, HEIR, back]) == {"new": "old"}

@@ -283,6 +283,21 @@ def test_a_deleted_picture_is_dropped_and_its_caption_is_no_edit(out: Path) -> N
     assert [item.event for item in look(out)] == [None]
 
 
+def test_a_picture_that_a_run_knew_as_changed_and_that_is_deleted_is_no_drop(out: Path) -> None:
+    picture = out / FOLDER / "a.png"
+    picture.write_bytes(b"retouched")
+    write_folder(out, {name: "sks girl" for name in ("a", "b", "c")})
+    picture.unlink()
+    caption(out, "a").unlink()  # with it: nobody wants a picture without words
+    (found,) = look(out)
+    assert (found.kind, found.event) == ("taken-back", None)
+    assert "written anew" in (found.note or "")
+    write_folder(out, {name: "sks girl" for name in ("a", "b", "c")})
+    assert (picture.read_bytes(), look(out)) == (b"a", [])
+    picture.unlink()
+    assert [item.kind for item in look(out)] == ["picture-deleted"]
+
+
 def test_files_missing_after_a_run_was_killed_are_nobodys_decision(out: Path) -> None:
     note_taken(out, Taken(running=True))
     (out / FOLDER / "a.png").unlink()

@@ -44,6 +44,15 @@ CLEAR = {
         "księżyc",
         "ţinută",
     ],
+    "cp1254": [
+        "yeşil gözler",
+        "sarışın, kırmızı elbise",
+        "kızıl saç, güneş",
+        "ağaç, gökyüzü",
+        "şapka, gülümseme, yağmur",
+        "kısa saç, çığlık",
+        "Işık, şehir",
+    ],
     "cp1251": ["длинные волосы", "шляпа", "довге волосся"],
     "koi8-r": ["длинные волосы", "голубые глаза, шляпа"],
     "cp932": ["長い髪", "眼鏡、サングラス", "白いシャツ"],
@@ -63,7 +72,15 @@ def test_words_of_a_language_tell_their_encoding(text: str, encoding: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "encoding"), [("眼鏡", "euc_jp"), ("少女", "gb18030"), ("Äç", "cp1252"), ("юбка", "koi8-r")]
+    ("text", "encoding"),
+    [
+        ("眼鏡", "euc_jp"),
+        ("少女", "gb18030"),
+        ("Äç", "cp1252"),
+        ("юбка", "koi8-r"),
+        ("altın", "cp1254"),
+        ("kardeş", "cp1254"),
+    ],
 )
 def test_what_reads_as_well_otherwise_is_in_doubt_and_the_warning_names_file_and_way_out(
     text: str, encoding: str

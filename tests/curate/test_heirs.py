@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import pytest
 from PIL import Image
 
 from dataprep.check import check
-from dataprep.curate.decisions import Hand, read_journal
-from dataprep.curate.heirs import Before, by_copy, by_look, by_name, gone_pictures
+from dataprep.curate.decisions import Hand, decision, histories, passed_on, read_journal
+from dataprep.curate.heirs import Before, by_copy, by_look, by_name, gone_pictures, lost_edits
 from dataprep.curate.snapshots import edits_text
+from dataprep.run import read_manifest
 
 
 @pytest.fixture
@@ -85,6 +85,75 @@ def test_the_copy_of_a_picture_that_is_gone_inherits(edited: Any) -> None:
     assert read_journal(edited.out).events[-1]["heir_of"]
 
 
+VIEWS = ('split.views=["head", "upper-body"]', "split.min_side=32")
+
+
+def view_caption(work: Any, path: str, view: str) -> Path:
+    rows = read_manifest(work.out)[0].to_pylist()
+    return work.out / next(r["caption_file"] for r in rows if (r["path"], r["view"]) == (path, view))
+
+
+@pytest.fixture
+def head_edited(hand_work: Any) -> Any:
+    """001.png has a copy of its size, and the caption of its head was edited."""
+    hand_work.overrides = VIEWS
+    with Image.open(hand_work.raw / "001.png") as image:
+        image.save(hand_work.raw / "001b.jpg", quality=95)
+    hand_work.run()
+    head = view_caption(hand_work, "001.png", "head")
+    head.write_text(head.read_text().strip() + ", my tag")
+    hand_work.run()
+    return hand_work
+
+
+def test_edits_of_a_view_go_over_to_the_same_view_of_a_copy(head_edited: Any) -> None:
+    (head_edited.raw / "001.png").unlink()
+    told = head_edited.run()
+    assert "my tag" in view_caption(head_edited, "001b.jpg", "head").read_text()
+    goes = (
+        "001b.jpg: its copy 001.png is gone; what was decided by hand on views of it goes to the same views"
+    )
+    assert any(goes in line for line in told)
+    with Image.open(head_edited.raw / "001b.jpg") as image:
+        image.resize((image.width * 2, image.height * 2)).save(head_edited.raw / "big.png")
+    for _ in range(2):
+        assert not any("held by no picture" in line for line in head_edited.run())
+        assert "my tag" in view_caption(head_edited, "big.png", "head").read_text()
+    head = view_caption(head_edited, "big.png", "head")
+    head.write_text(head.read_text().replace(", my tag", ""))
+    head_edited.run()
+    assert "my tag" not in view_caption(head_edited, "big.png", "head").read_text()
+
+
+def test_edits_of_a_view_that_the_copy_does_not_have_are_told_of(head_edited: Any) -> None:
+    (head_edited.raw / "001.png").unlink()
+    head_edited.overrides = ('split.views=["upper-body"]', "split.min_side=32")
+    told = head_edited.run()
+    assert not any("stays with it" in line for line in told)
+    assert any("edits of 001b.jpg (head) are held by no picture" in line for line in told)
+    assert any("001b.jpg (head) are held by no picture" in line for line in edits_text(head_edited.out))
+    assert [f.images for f in check(head_edited.out) if f.code == "lost-edits"] == [("001b.jpg (head)",)]
+    head_edited.overrides = VIEWS
+    head_edited.run()
+    assert "my tag" in view_caption(head_edited, "001b.jpg", "head").read_text()
+    assert not [found for found in check(head_edited.out) if found.code == "lost-edits"]
+
+
+def test_edits_of_a_frame_go_over_to_its_copy(hand_work: Any) -> None:
+    hand_work.overrides = ("scan.frames=1",)
+    frames = [Image.open(hand_work.raw / name).convert("RGB") for name in ("003.png", "001.png")]
+    frames = [frame.resize((640, 640)) for frame in frames]  # larger than its copies: the frames are kept
+    frames[0].save(hand_work.raw / "anim.gif", save_all=True, append_images=frames[1:], duration=100)
+    hand_work.run()
+    frame = view_caption(hand_work, "anim.gif", "frame1")
+    frame.write_text(frame.read_text().strip() + ", my tag")
+    hand_work.run()
+    (hand_work.raw / "anim.gif").unlink()
+    told = hand_work.run()
+    assert "my tag" in hand_work.text("001.png")
+    assert any("001.png: its copy anim.gif is gone; what was decided by hand stays" in line for line in told)
+
+
 def row(name: str, sha256: str, **cells: Any) -> dict[str, Any]:
     return {"path": name, "role": "train", "sha256": sha256, "width": 10, "height": 10} | cells
 
@@ -133,33 +202,44 @@ def test_the_same_stem_in_the_same_folder_is_the_same_place(now: list[str], want
     assert [new["path"] for _, new in pairs] == wanted
 
 
-@pytest.mark.parametrize(
-    ("own", "other", "lacking"),
-    [
-        (lambda hand: None, {"added": ["hat"], "removed": ["tree"]}, {"added": ["hat"], "removed": ["tree"]}),
-        (lambda hand: hand.apply({"removed": ["hat"]}), {"added": ["hat"]}, {}),
-        (
-            lambda hand: hand.apply({"caption": "Mine."}),
-            {"caption": "Yours.", "state": "keep"},
-            {"state": "keep"},
-        ),
-    ],
-)
-def test_what_a_copy_inherits_contradicts_nothing_of_its_own(
-    own: Callable[[Hand], None], other: dict[str, Any], lacking: dict[str, Any]
-) -> None:
-    mine, yours = Hand(), Hand()
-    own(mine)
-    yours.apply(other)
-    assert mine.lacks(yours) == lacking
+SHAPE = {"role": "train", "width": 100, "height": 100}
+KEPT = {"id": "k", "sha256": "kept", "path": "k.png", "duplicate_of": None} | SHAPE
+SMALL = {"id": "s", "sha256": "small", "path": "s.png", "duplicate_of": "k", "distance": 0} | SHAPE
+SMALLEST = SMALL | {"id": "t", "sha256": "smallest", "path": "t.png", "width": 50, "height": 50}
 
 
-def test_a_copy_that_took_over_before_it_was_edited_gets_nothing_again() -> None:
-    shape = {"width": 100, "height": 100}
-    old = {"id": "o", "sha256": "old", "path": "o.png", "duplicate_of": "n"} | shape
-    new = {"id": "n", "sha256": "new", "path": "n.png", "duplicate_of": None} | shape
-    hands = {("old", ""): Hand(removed={"hat": "hat"}), ("new", ""): Hand(copies=frozenset({"old"}))}
-    ((*_, event),) = by_copy(["old"], Before([old, new]), [new], hands)
-    assert (event["heir_of"], event["copies"], event.get("removed")) == ("old", ["old"], None)
-    ((*_, event),) = by_copy(["new"], Before([old, new]), [old], hands)
-    assert (event["heir_of"], event["copies"], event["instead"]) == ("new", ["new"], True)
+def nothing(row: dict[str, Any]) -> Hand:
+    return Hand()
+
+
+def test_the_largest_copy_that_is_left_is_the_heir_also_under_new_bytes() -> None:
+    known = Before([KEPT, SMALL, SMALLEST])
+    lost = [("kept", "")]
+    ((old, heir, event),) = by_copy(lost, known, [SMALLEST, SMALL], {}, nothing, {})
+    assert (old, heir, event["heir_of"], event["box_scale"]) == (KEPT, SMALL, "kept", [1, 1])
+    saved = SMALL | {"id": "other", "sha256": "again"}
+    ((_, heir, _),) = by_copy(lost, known, [SMALLEST, saved], {"small": "again"}, nothing, {})
+    assert heir["sha256"] == "again"
+    assert by_copy([], known, [SMALLEST, SMALL], {}, nothing, {}) == []
+
+
+def test_what_stood_beside_a_raw_picture_that_is_gone_goes_to_its_copy_once() -> None:
+    known = Before([KEPT | {"hand_added": ["sea", "hat"]}, SMALL])
+    beside = Hand(added={tag: tag for tag in ("sea", "hat", "tree")})  # tree was taken out of the caption
+    own = {("kept", ""): Hand(added={"hat": "hat"})}
+    ((*_, event),) = by_copy([], known, [KEPT], {}, lambda row: beside, own)
+    assert event["added"] == ["sea"]
+    own["kept", ""].apply(event)
+    assert by_copy([], known, [KEPT], {}, lambda row: beside, own) == []
+
+
+def test_decisions_are_lost_until_all_of_them_are_held_by_what_is_there() -> None:
+    events = [decision(("a", ""), "file", added=["hat"])]
+    assert lost_edits(histories(events), {}, ["b"]) == [("a", "")]
+    events.append(decision(("b", ""), "file", heir_of="a"))
+    assert lost_edits(histories(events), passed_on(events), ["b"]) == []
+    assert lost_edits(histories(events), passed_on(events), []) == [("b", "")]
+    events.append(decision(("a", ""), "file", removed=["hat"]))  # a came back, was edited, and is gone
+    assert lost_edits(histories(events), passed_on(events), ["b"]) == [("a", "")]
+    events.append(decision(("a", ""), "file", state="drop"))
+    assert lost_edits(histories(events), passed_on(events), ["b"]) == []

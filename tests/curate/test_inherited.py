@@ -16,13 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from PIL import Image
 
 from dataprep.copies.likeness import thumb
 from dataprep.curate.captions import Lead, tags_of
-from dataprep.curate.decisions import Hand
-from dataprep.curate.inherited import Inherited, inherited
+from dataprep.curate.inherited import copies_in
 from dataprep.curate.taken import read_taken
 from dataprep.digest import file_sha256
 from dataprep.export.sync import Wanted, sync
@@ -93,16 +98,8 @@ def test_a_third_copy_has_the_newest_edit(larger: Any) -> None:
     assert left(larger, "huge")
 
 
-def test_nothing_is_inherited_before_the_first_run(tmp_path: Path) -> None:
-    assert inherited(tmp_path) == {}
-
-
-def test_an_edit_says_once_what_was_inherited() -> None:
-    had = Inherited(Hand(added={"hat": "hat"}, caption="Hers."), frozenset("ab"))
-    assert had.lacking(Hand(added={"hat": "hat"})) == {
-        "inherited": {"caption": "Hers."}, "copies": ["a", "b"]
-    }  # fmt: skip
-    assert had.lacking(Hand(copies=frozenset("abc"))) == {}
+def test_nothing_is_a_copy_before_the_first_run(tmp_path: Path) -> None:
+    assert copies_in(tmp_path) == {}
 
 
 class World:
@@ -119,6 +116,7 @@ class World:
         colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
         self.look = thumb(Image.fromarray(colours))
         self.there = {"small"}
+        self.raws: dict[str, str] = {}  # captions beside raw pictures
         self.rows: list[dict[str, Any]] = []
 
     def measured(self, name: str) -> dict[str, Any]:
@@ -128,7 +126,7 @@ class World:
         return hashes | {
             "id": f"id-{name}", "path": f"{name}.png", "sha256": f"sha-{name}", "width": side, "height": side,
             "bytes": 1000, "format": "png", "thumb": self.look, "trim_thumb": self.look, "trim_share": 1.0,
-            "role": "train", "state": "active", "view": "",
+            "role": "train", "state": "active", "view": "", "raw_caption": self.raws.get(name) or None,
         }  # fmt: skip
 
     def run(self, *, killed: str | None = None) -> None:
@@ -139,13 +137,14 @@ class World:
         """
         rows = [self.measured(name) for name in sorted(self.there)]
         base = pa.Table.from_pylist([dict.fromkeys(BASE.names) | row for row in rows], schema=BASE)
-        hands = Curate(trigger="sks", class_word="girl").open(self.context)(base).to_pylist()
+        with mock.patch("dataprep.stages.curate._look", return_value=None):  # there are no files to look at
+            hands = Curate(trigger="sks", class_word="girl").open(self.context)(base).to_pylist()
         if killed == "curate":
             return
         rows = [row | hand for row, hand in zip(rows, hands, strict=True)]
         schema = pa.schema([("state", pa.string()), ("reason", pa.string()), *Dedup.needs])
         found = Dedup().open(self.context)(pa.Table.from_pylist(rows, schema=schema)).to_pylist()
-        self.rows = [row | {"hand_copies": None} | new for row, new in zip(rows, found, strict=True)]
+        self.rows = [row | new for row, new in zip(rows, found, strict=True)]
         self._export()
 
     def _export(self) -> None:
@@ -167,8 +166,9 @@ class World:
                 wanted.append(Wanted(f"{stem}.png", "image", sha256, sha256.encode, row))
                 wanted.append(Wanted(f"{stem}.txt", "caption", text, (text + "\n").encode, row, text))
         sync(out, wanted, lambda item, *_: taken.get(item.file) == file_sha256(out / item.file))
-        base = ("id", "path", "role", "sha256", "width", "height", "view", "raw_caption")
+        base = ("id", "path", "role", "sha256", "width", "height", "view", "raw_caption", "state")
         text = [(name, pa.string()) for name in ("phash", "thumb", "duplicate_of")]
+        text += [("distance", pa.int32()), ("trim_share", pa.float32())]
         schema = pa.schema([*HAND, *(BASE.field(name) for name in base), *text])
         cells = [{name: row.get(name) for name in schema.names} for row in self.rows]
         table = pa.Table.from_pylist(cells, schema=schema)
@@ -262,3 +262,106 @@ TestTheNewestEditStands = TheNewestEditStands.TestCase
 TestTheNewestEditStands.settings = settings(
     max_examples=12, stateful_step_count=10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+class TheNewestWordOnEachTag(RuleBasedStateMachine):
+    """Any sequence of edits of single tags, on whichever copy is kept, held against a dictionary of tags.
+
+    Copies come and go, with captions beside them in RAW that change, and runs are killed.
+    """
+
+    tags = ("blush", "v", "hat", "sea", "cat")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.patch = mock.patch("os.fsync")  # nothing here depends on what a power cut leaves
+        self.patch.start()
+        logging.getLogger("dataprep").setLevel(logging.ERROR)
+        self.world = World(self.folder)
+        self.decided: dict[str, bool] = {}  # tag -> whether it is wanted, by the newest word on it
+        self.last: dict[str, set[str]] = {}  # copies of the last run that ended, and their captions in RAW
+        self.written: set[str] = set()
+        self.finish()
+
+    def teardown(self) -> None:
+        self.patch.stop()
+        logging.getLogger("dataprep").setLevel(logging.NOTSET)
+        shutil.rmtree(self.folder)
+
+    def beside(self) -> dict[str, set[str]]:
+        return {name: {*tags_of(self.world.raws.get(name, ""))} for name in self.world.there}
+
+    def take_over(self) -> None:
+        """What a run learns: the words on tags since, and what stood beside copies that are gone."""
+        text = {*tags_of(self.world.text())}
+        self.decided |= {tag: tag in text for tag in text ^ self.written}
+        heir = max(self.world.there & self.last.keys(), key=World.sizes.__getitem__, default=None)
+        for name in self.last.keys() - self.world.there if heir else ():
+            new = self.last[name] - self.decided.keys() - self.beside()[heir or ""]
+            self.decided |= dict.fromkeys(new, True)
+        self.written = text
+
+    def finish(self) -> None:
+        self.world.run()
+        self.last, self.written = self.beside(), {*tags_of(self.world.text())}
+
+    def wanted(self) -> set[str]:
+        seen = {*World.machine}.union(*self.beside().values())
+        return {"sks girl"} | {
+            tag for tag in seen | self.decided.keys() if self.decided.get(tag, tag in seen)
+        }
+
+    @rule(tag=st.sampled_from(tags))
+    def add_or_remove(self, tag: str) -> None:
+        tags = tags_of(self.world.text())
+        edited = [t for t in tags if t != tag] if tag in tags else [*tags, tag]
+        self.world.kept.write_text(", ".join(edited), encoding="utf-8")
+
+    @rule(name=st.sampled_from(sorted(World.sizes)))
+    def come_or_go(self, name: str) -> None:
+        self.world.there = (self.world.there ^ {name}) or self.world.there
+
+    @rule(
+        name=st.sampled_from(sorted(World.sizes)),
+        tags=st.lists(st.sampled_from(tags), max_size=2, unique=True),
+    )
+    def caption_beside(self, name: str, tags: list[str]) -> None:
+        self.world.raws[name] = ", ".join(tags)
+
+    def is_known(self) -> bool:
+        """Whether any copy was there before: else it is another picture, to the program."""
+        return bool(self.world.there & self.last.keys())
+
+    @precondition(lambda self: self.is_known())
+    @rule()
+    def killed_run(self) -> None:
+        self.take_over()
+        self.world.run(killed="curate")
+
+    @rule()
+    def run(self) -> None:
+        if not self.is_known():
+            return
+        self.take_over()
+        self.finish()
+        assert {*tags_of(self.world.text())} == self.wanted()
+
+    @rule(tag=st.sampled_from(tags), name=st.sampled_from(sorted(World.sizes)))
+    def edit_run_swap_run(self, tag: str, name: str) -> None:
+        self.add_or_remove(tag)
+        self.run()
+        self.come_or_go(name)
+        self.run()
+
+
+TestTheNewestWordOnEachTag = TheNewestWordOnEachTag.TestCase
+TestTheNewestWordOnEachTag.settings = settings(
+    max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+@pytest.mark.slow
+def test_the_newest_word_on_each_tag_stands_after_many_more_edits() -> None:
+    long = settings(TestTheNewestWordOnEachTag.settings, max_examples=40, stateful_step_count=25)
+    run_state_machine_as_test(TheNewestWordOnEachTag, settings=long)

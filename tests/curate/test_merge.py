@@ -49,6 +49,36 @@ def test_what_an_editor_breaks_on_saving_is_no_edit(base: list[str], file: list[
     assert edit.repaired == (broken,)
 
 
+@pytest.mark.parametrize(
+    ("base", "file"),
+    [
+        (["kaga (azur lane)", "akagi (azur lane)"], ["kaga", "(azur lane)", "akagi", "(azur lane)"]),
+        (["kaga (azur lane)", "akagi (azur lane)"], ["kaga", "(azur lane)", "akagi"]),
+        (["kaga (azur lane)", "akagi (azur lane)"], ["kaga", "((azur lane))", "akagi"]),
+        (["saber", "saber (fate)"], ["saber", "(fate)"]),
+        (["saber (fate)", "saber"], ["saber", "(fate)"]),
+        (["saber", "saber (fate)"], ["(saber)", "(fate)"]),
+        (["1girl", "(o)_(o)", "hat"], ["1girl", "(o)", "hat"]),
+        (["1girl", "(o)_(o)", "hat"], ["1girl", "(o)", "(o)", "hat"]),
+        (["a (b) (c)", "d (b)"], ["a", "(b)", "(c)", "d"]),
+    ],
+)
+def test_names_that_share_a_piece_are_all_mended(base: list[str], file: list[str]) -> None:
+    edit = difference(base, file)
+    assert not edit
+    assert edit.repaired
+
+
+def test_of_names_that_an_editor_split_the_one_that_was_removed_is() -> None:
+    edit = difference(["kaga (azur lane)", "akagi (azur lane)", "hat"], ["kaga", "(azur lane)", "hat"])
+    assert (edit.added, edit.removed, edit.repaired) == ((), ("akagi (azur lane)",), ("kaga (azur lane)",))
+
+
+def test_a_name_whose_brackets_a_person_took_away_is_an_edit() -> None:
+    edit = difference(["bow (weapon)", "hat"], ["bow", "weapon", "hat"])
+    assert (edit.added, edit.removed) == (("bow", "weapon"), ("bow (weapon)",))
+
+
 def test_a_broken_tag_beside_a_real_edit_is_mended_and_the_edit_is_kept() -> None:
     edit = difference(["1girl", "kaga (azur lane)", "blush"], ["1girl", "kaga", "(azur lane)", "hat"])
     assert (edit.added, edit.removed, edit.order) == (

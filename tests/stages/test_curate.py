@@ -60,7 +60,7 @@ def test_pictures_nobody_touched_have_no_decisions(context: Context) -> None:
     (row,) = curate(context, [{"sha256": "a"}])
     assert row == {
         "hand_state": None, "hand_box": None, "hand_added": None, "hand_removed": None,
-        "hand_order": None, "hand_caption": None, "hand_copies": None,
+        "hand_order": None, "hand_caption": None, "hand_history": None,
         "state": "active", "reason": None,
     }  # fmt: skip
     assert not (context.out / "decisions.jsonl").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -47,6 +48,11 @@ def row_of(name: str, flips: int = 0, **cells: object) -> dict[str, Any]:
         "trim_thumb": THUMB,
         "trim_share": 1.0,
     } | cells
+
+
+def history(raw: dict[str, Any] | None = None, *decided: tuple[int, dict[str, Any]]) -> dict[str, str]:
+    """The decisions of a row: what its caption beside RAW says, and those of the journal."""
+    return {"hand_history": json.dumps([(-1, raw), *decided] if raw else decided)}
 
 
 def deduped(context: Context, *rows: dict[str, Any], **settings: Any) -> dict[str, dict[str, Any]]:
@@ -193,11 +199,16 @@ def test_a_group_is_named_after_the_kept_one(context: Context) -> None:
 
 def test_tags_of_a_dropped_copy_go_to_the_kept_one(context: Context) -> None:
     rows = (
-        row_of("a", width=200, hand_added=["smile"], hand_removed=["hat"]),
-        row_of("b", 2, hand_added=["smile", "hat", "star"], raw_caption="smile, hat, star"),
+        row_of(
+            "a",
+            width=200,
+            hand_added=["smile"],
+            **history(None, (0, {"added": ["smile"], "removed": ["hat"]})),
+        ),
+        row_of("b", 2, raw_caption="smile, hat, star", **history({"added": ["smile", "hat", "star"]})),
     )
     found = deduped(context, *rows)
-    assert found["a"]["hand_added"] == ["smile", "star"]
+    assert set(found["a"]["hand_added"]) == {"smile", "star"}
     assert "its tags went to that one: star" in found["b"]["reason"]
     reported = deduped(context, *rows, captions="report")
     assert reported["a"]["hand_added"] == ["smile"]
@@ -206,12 +217,20 @@ def test_tags_of_a_dropped_copy_go_to_the_kept_one(context: Context) -> None:
 
 def both(text: str) -> dict[str, str]:
     """A sentence beside a raw picture, which curate makes the whole caption."""
-    return {"raw_caption": text, "hand_caption": text}
+    return {"raw_caption": text, "hand_caption": text} | history({"caption": text})
 
 
-def test_a_sentence_that_is_lost_with_its_copy_is_reported(context: Context) -> None:
-    found = deduped(context, row_of("a", width=200), row_of("b", 2, **both("a girl on a bridge")))
-    assert found["b"]["reason"].endswith("its caption was not used")
+def test_a_sentence_goes_to_a_kept_copy_without_one_and_is_reported_where_it_is_lost(
+    context: Context,
+) -> None:
+    small = row_of("b", 2, **both("a girl on a bridge"))
+    found = deduped(context, row_of("a", width=200), small)
+    assert found["a"]["hand_caption"] == "a girl on a bridge"
+    assert found["b"]["reason"].endswith("; its caption went to that one")
+    for large, settings in ((both("a girl on a hill"), {}), ({}, {"captions": "report"})):
+        found = deduped(context, row_of("a", width=200, **large), small, **settings)
+        assert found["a"]["hand_caption"] == large.get("hand_caption")
+        assert found["b"]["reason"].endswith("; its caption was not used")
 
 
 def test_of_two_equal_copies_the_one_without_a_watermark_is_kept(context: Context) -> None:
@@ -252,10 +271,10 @@ def test_cut_outs_are_dropped_only_when_asked(context: Context) -> None:
 def test_tags_that_contradict_the_kept_ones_are_reported_and_not_merged(context: Context) -> None:
     found = deduped(
         context,
-        row_of("a", width=200, hand_added=["smile"]),
-        row_of("b", 1, hand_added=["frown", "star"], raw_caption="frown, star"),
-        row_of("c", 2, hand_added=["closed eyes"], raw_caption="closed eyes"),
-        row_of("d", 3, hand_added=["one eye closed"], raw_caption="one eye closed"),
+        row_of("a", width=200, **history({"added": ["smile"]})),
+        row_of("b", 1, raw_caption="frown, star", **history({"added": ["frown", "star"]})),
+        row_of("c", 2, raw_caption="closed eyes", **history({"added": ["closed eyes"]})),
+        row_of("d", 3, raw_caption="one eye closed", **history({"added": ["one eye closed"]})),
     )
     assert kept(found) == {"a"}
     added = found["a"]["hand_added"]
@@ -313,13 +332,41 @@ def test_copies_of_a_dropped_cut_out_lead_to_the_picture_it_was_cut_from(context
     assert found["b2"]["distance"] is None
 
 
-def test_tags_of_a_copy_whose_caption_was_taken_over_and_edited_are_named_and_not_used(
-    context: Context,
-) -> None:
-    old = row_of("a", sha256="a", hand_added=["hat", "cat"], hand_removed=["tree"], raw_caption="hat, cat")
-    new = row_of("b", sha256="b", width=300, height=300, hand_copies=["a"], hand_removed=["cat"])
-    found = deduped(context, old, new)
+def test_a_newer_decision_on_a_dropped_copy_stands(context: Context) -> None:
+    old = history({"added": ["hat"]}, (0, {"added": ["cat"]}), (2, {"added": ["sea"], "removed": ["tree"]}))
+    new = history(None, (1, {"removed": ["cat"], "added": ["tree"]}))
+    found = deduped(
+        context,
+        row_of("a", raw_caption="hat, cat", **old),
+        row_of("b", sha256="b", width=300, height=300, **new),
+    )
     assert kept(found) == {"b"}
-    assert (found["b"]["hand_added"], found["b"]["hand_removed"]) == (None, ["cat"])
-    stands = "; that one stands as it was edited by hand since; its tags were not used: hat"
-    assert found["a"]["reason"].endswith(stands)
+    assert set(found["b"]["hand_added"]) == {"sea", "hat"}
+    assert set(found["b"]["hand_removed"]) == {"cat", "tree"}
+
+
+def test_a_caption_beside_another_file_of_the_same_bytes_is_no_edit_by_hand(context: Context) -> None:
+    tags = {"hand_added": ["fine hat"], "sha256": "lo", "hand_history": '[[-1, {"added": ["fine hat"]}]]'}
+    found = deduped(
+        context,
+        row_of("hi", width=125, height=125, sha256="hi"),
+        row_of("lo", raw_caption="fine hat", **tags),
+        row_of("lo_copy", **tags),
+    )
+    assert kept(found) == {"hi"}
+    assert found["hi"]["hand_added"] == ["fine hat"]
+    assert not any("by hand" in (row["reason"] or "") for row in found.values())
+
+
+@pytest.mark.parametrize("kind", ["added", "caption"])
+def test_of_equal_files_the_captioned_one_is_kept_and_its_caption_is_not_called_unused(
+    context: Context, kind: str
+) -> None:
+    raw = {"added": ["fine hat"]} if kind == "added" else {"caption": "A fine hat lies here."}
+    cells = {"sha256": "x", "hand_history": json.dumps([[-1, raw]])} | {f"hand_{kind}": raw[kind]}
+    rows = [row_of("a", raw_caption="fine hat", **cells), row_of("b", **cells)]
+    found = deduped(context, *rows)
+    assert kept(found) == {"a"}
+    assert "not used" not in found["b"]["reason"]
+    rows[1]["width"] = 200
+    assert "not used" not in deduped(context, *rows)["a"]["reason"]

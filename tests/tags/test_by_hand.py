@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from dataprep.stages.prune import Prune
 from dataprep.tags.assemble import Hand, with_hand
-from dataprep.tags.by_hand import COLUMNS, hands
+from dataprep.tags.by_hand import COLUMNS, hand_notes, hands, unused
+from tests.conftest import HandWork
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -43,3 +44,50 @@ def test_a_tag_with_the_trigger_word_in_it_remembers_how_it_was_written() -> Non
     assert found == {0: Hand(added=("dress", "risks"), written={"dress": "sks_dress"})}
     (tag, _) = with_hand([], found[0])
     assert tag["rule"] == "added by hand, as 'sks_dress': the trigger word stands once, in front"
+
+
+def test_a_list_is_outranked_by_hand_and_show_and_the_run_say_so(hand_work: HandWork) -> None:
+    first, _, gone = hand_work.text("000.png").rpartition(", ")
+    hand_work.caption("000.png").write_text(f"{first}, hat\n", encoding="utf-8")
+    hand_work.overrides = ('prune.absorb=["hat"]', f'prune.keep=["{gone}"]')
+    told = hand_work.run()
+    assert "'hat' of your absorb list was added by hand: 000.png" in told
+    assert f"{gone!r} of your keep list was removed by hand: 000.png" in told
+    row = hand_work.row("000.png")
+    rules = {tag["tag"]: tag["rule"] for tag in row["tags"]}
+    assert rules["hat"] == "added by hand; by hand it outranks your absorb list"
+    assert rules[gone] == "removed by hand; by hand it outranks your keep list"
+    assert row["caption"] == f"{first}, hat"
+
+
+def test_what_people_decided_and_no_caption_follows_is_told() -> None:
+    against = "these of its tags contradict those of that one and were not used: frown"
+    beside = {
+        "state": "active",
+        "raw_caption": "A girl with a big hat.",
+        "hand_caption": "A girl with a big hat.",
+    }
+    rows = [
+        {"path": "a", "reason": None, "hand_removed": ["hat", "tree"], **beside},
+        {"path": "b", "state": "active", "reason": None, "hand_removed": ["hat"], "hand_caption": None},
+        {
+            "path": "c",
+            "state": "dropped",
+            "reason": "dedup:duplicate: of a; its tags were not used: cap, bow; x",
+        },
+        {"path": "d", "state": "dropped", "reason": "dedup:duplicate: of a; its caption was not used"},
+        {
+            "path": "e",
+            "state": "dropped",
+            "reason": f"dedup:x; {against}",
+        },
+    ]
+    assert {text: [row["path"] for row in found] for text, found in unused(rows).items()} == {
+        "'hat' was removed by hand, and the sentence says it": ["a"],
+        "of a copy that was dropped, its tags were not used: cap, bow": ["c"],
+        "of a copy that was dropped, its caption was not used": ["d"],
+        f"of a copy that was dropped, {against}": ["e"],
+    }
+    table = pa.Table.from_pylist([dict.fromkeys(rows[0]) | row for row in rows])
+    assert len(hand_notes(table)) == 4
+    assert hand_notes(table.select(["path", "state", "reason"]).slice(0, 2)) == []
