@@ -16,7 +16,7 @@ from typing import Any
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks.corpus import ATTRIBUTES, EDITS, Planted, changed_pairs, corpus, word_page
 from dataprep.copies.crops import features, find_crops
@@ -29,6 +29,7 @@ DISTANCES = (4, 6, 8, 10, 12)
 KINDS = ("photo", "drawing", "page", "flat")
 STRONG = ("photo", "drawing", "page")  # flat pictures have no hash to speak of
 DEFAULT = 8
+GAINS, RELIT = (0.8, 1.0, 1.15, 1.3), ("expression", "hair colour")
 
 
 def measured(image: Image.Image, number: int) -> Row:
@@ -149,6 +150,24 @@ def print_changed(seed: int, characters: int = 80) -> None:
         print(f"| {name} | {cells[0]} | {cells[1]} | {cells[2]} | {cells[3] - cells[2]} |")
 
 
+def print_relit(seed: int, characters: int = 120) -> None:
+    """Changed pictures in another light than the first one; and the first one itself in it."""
+    pairs = [pair for pair in changed_pairs(characters, seed) if pair.attribute in RELIT]
+    print("\nThe second picture of such a pair made darker or brighter, distance 8: merged, of all\n")
+    print("| what differs | " + " | ".join(f"light x {gain:g}" for gain in GAINS) + " |")
+    print("|---" * (len(GAINS) + 1) + "|")
+    for name in (*RELIT, "nothing"):
+        own = [pair for pair in pairs if name in (pair.attribute, "nothing")]
+        first = [measured(pair.first, 0) for pair in own]
+        cells = []
+        for gain in GAINS:
+            others = (pair.first if name == "nothing" else pair.second for pair in own)
+            relit = [measured(ImageEnhance.Brightness(other).enhance(gain), 1) for other in others]
+            found = sum(bool(find_copies(list(rows), DEFAULT)) for rows in zip(first, relit, strict=True))
+            cells.append(f"{found} of {len(own)}")
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
 def print_crops(pictures: list[Planted], seed: int) -> None:
     """Cut-outs of 15 to 75 % of the area, in any shape, among all originals and look-alikes."""
     rng = np.random.default_rng(seed)
@@ -222,6 +241,7 @@ def main(originals: int = 1200, seed: int = 20_261) -> None:
     pictures = list(corpus(originals, seed))
     print_tables(Measured(pictures), seed)
     print_changed(seed)
+    print_relit(seed)
     print_crops(pictures[: len(pictures) // 4], seed)
     print_mirrored(pictures[: len(pictures) // 2], seed)
     print_word_pages(seed)

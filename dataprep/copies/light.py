@@ -20,11 +20,30 @@ _LEAST_RANGE = 128.0  # levels: a darker or paler picture's differences count as
 _PATCH = 5  # cells a side of the part that differs most
 _WIDE = 4.0  # cells: slower differences are light, vignettes and tints
 _RESAMPLED = 0.2  # of how far the cells around a cell lie apart: what sampling anew may change
+_MOST_SHIFTED = 17.0  # levels, mean of 3x3 cells, of pictures in another light (seeds 777 and 4242)
 _AROUND = np.ones((3, 3), np.uint8)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_HUES = np.array(
+    [(1, 1, 1), (1.3, 0.95, 0.7), (1.15, 1.05, 0.4), (0.7, 1.05, 1.4), (1.8, 0.7, 0.7), (0.6, 0.9, 2.0)],
+    np.float32,
+)
 BRIGHTENED = 1.05  # gain from which levels may have been clipped
 _SHADOW, _CLIPPED = 20.0, 190.0  # levels between which a cell tells by how much a picture was brightened
 _LEAST_TELLING = 0.1  # share of the cells, else all but shadows tell
 _BRIGHTER = 0.6  # quantile of what they tell: clipping in them only lowers it
+
+
+def _colours_of_levels() -> NDArray[np.float32]:
+    """Colours of each hue and grey level, the more muted the brighter, shape (hues, 256, 3)."""
+    levels = np.arange(256, dtype=np.float32)[None, :, None]
+    hues = (_HUES / (_HUES @ _LUMA)[:, None])[:, None]
+    beyond = levels * (hues.max(axis=-1, keepdims=True) - 1)
+    muted = np.minimum(1, (255 - levels) / np.maximum(beyond, 1e-3))
+    colours: NDArray[np.float32] = levels + muted * levels * (hues - 1)
+    return colours
+
+
+_COLOURS = _colours_of_levels()
 
 
 def are_lit_alike(first: Grid, second: Grid, most_apart: float) -> bool:
@@ -41,15 +60,32 @@ def are_lit_alike(first: Grid, second: Grid, most_apart: float) -> bool:
         return True  # whatever is taken out as slow adds at most as much again
     if _apart(second, first, first, first) <= most_apart:
         return True
-    gain, offset = _fitted(first, second)
-    expected = _within(gain * first + offset, second)
-    # What was clipped lies between what it was and what it would be.
-    was = first if gain > BRIGHTENED else expected
-    if _apart(second, np.minimum(expected, was), np.maximum(expected, was), expected) <= most_apart:
-        return True
-    gain = brightened(first, second)
-    expected = np.minimum(gain * first, 255).astype(np.float32)
-    return gain > BRIGHTENED and _apart(second, first, expected, expected) <= most_apart
+    return any(
+        _apart(second, *lit) <= most_apart and _shifted(second, *lit[:2]) <= _MOST_SHIFTED
+        for lit in (_lit(first, *light) for light in (_fitted(first, second), (brightened(first, second), 0)))
+    )
+
+
+def _lit(first: Grid, gain: float, offset: float) -> tuple[Grid, Grid, Grid]:
+    """The first picture in a light: the least and the most that a cell may have, and what it likely has.
+
+    Which channels of a bright cell are clipped depends on its hue and on the shades mixed in it, which lie
+    around it.
+    """
+    light = gain * _COLOURS + offset
+    levels = light.clip(0, 255) @ _LUMA  # (hues, 256)
+    least, most = levels.min(axis=0), levels.max(axis=0)
+    low, high = cv2.erode(first, _AROUND), cv2.dilate(first, _AROUND)
+    share = (first - low) / np.maximum(high - low, 1)
+    own, low, high = (np.rint(levels).astype(np.uint8) for levels in (first, low, high))
+    mixed_least = least[low] + share * (least[high] - least[low])
+    mixed_most = most[low] + share * (most[high] - most[low])
+    expected = (gain * first + offset).clip(0, 255).astype(np.float32)
+    return (
+        np.minimum(np.minimum(least[own], mixed_least), expected).astype(np.float32),
+        np.maximum(np.maximum(most[own], mixed_most), expected).astype(np.float32),
+        expected,
+    )
 
 
 def relit(first: Grid, second: Grid) -> Grid:
@@ -86,6 +122,16 @@ def _apart(second: Grid, low: Grid, high: Grid, expected: Grid) -> float:
     around = _RESAMPLED * (cv2.dilate(expected, _AROUND) - cv2.erode(expected, _AROUND))
     beyond = np.maximum(second - high - around, 0) - np.maximum(low - around - second, 0)
     return float(patches(local(beyond, second)).max())
+
+
+def _shifted(second: Grid, low: Grid, high: Grid) -> float:
+    """How far some 3x3 cells lie from what may be expected, in the mean: sampling anew moves no mass so far.
+
+    So it is told that dark hair became lighter and nothing else did. Some gain and offset explain that but
+    for what is as dark, and as small as eyes and shoes are, where edges are forgiven most.
+    """
+    beyond = np.maximum(second - high, 0) - np.maximum(low - second, 0)
+    return float(np.abs(cv2.blur(local(beyond, second), (3, 3), borderType=cv2.BORDER_REPLICATE)).max())
 
 
 def _fitted(first: Grid, second: Grid) -> tuple[float, float]:

@@ -29,7 +29,8 @@ _STILL = 4.0  # levels of the Laplacian that noise and compression make
 _BUSIER = 0.6  # octaves: how much busier a cell is under a mark
 _MOST_CELLS = 24  # of 64: what changes more is not a mark
 _COLOUR_WEIGHT = 0.5  # of colour beside brightness in a sketch: copies may have lost it
-_RECOLOURED = 24.0  # difference of chroma, levels, from which a cell is of another colour
+_RECOLOURED = 16.0  # difference of chroma, levels, from which a cell is of another colour
+_OF_CLIPPED = 2 / 3  # of that counts what clipped channels only nearly explain
 _CELLS_RECOLOURED = 3  # of 64, from which that is no accident of compression
 _BURNT = 245  # level from which a channel may have been cut off
 _GAINS, _FITS = (0.4, 2.5), 4  # of colour between two copies; rounds of fitting it
@@ -242,7 +243,7 @@ def _recoloured(
         for gained in (float(gain[k, 0, 0]), brightened(light, levels @ _LUMA)):
             if gained > BRIGHTENED:
                 lost = _beyond_clipping(ours.astype(np.float64), levels.astype(np.float64), gained)
-                apart[k] = np.minimum(apart[k], lost * valid[k])
+                apart[k] = np.minimum(apart[k], _OF_CLIPPED * lost * valid[k])
     return apart
 
 

@@ -1,17 +1,18 @@
 """Any decoded picture to sRGB, 8 bit, RGB. This file decides how depth, profile, palette and alpha are read.
 
 Without a profile, RGB and grey are taken as sRGB and CMYK is converted without colour management, as browsers
-do. Alpha is composited in the encoded values, also as browsers do.
+do. CMYK in JPEG is taken as inverted, with Adobe's mark or without, as by browsers and Pillow, not libvips.
+Alpha is composited in the encoded values, also as browsers do.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 Alpha = Literal["white", "black", "colour", "mask"]
@@ -20,6 +21,8 @@ _BACKGROUND = {"white": (255, 255, 255), "black": (0, 0, 0), "mask": (255, 255, 
 _PROFILE_MODE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 _BRIGHTEST = 8.0  # times white: the light that a float picture may have and still be one scaled to 1
 _DARKEST = 4096.0  # greatest value under which a float picture counted to 65535 would be all but black
+_WHITE = "dataprep white"  # in a picture's info: what its white level was found to be
+_STRIP_PIXELS = 8 << 20  # up to which a picture is resolved at once
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -49,13 +52,49 @@ def opacity(image: Image.Image) -> Image.Image | None:
     return _split_alpha(_eight_bits(image))[1]
 
 
+def in_strips(
+    image: Image.Image, resolve: Callable[[Image.Image], Image.Image], reduction: int = 1
+) -> Image.Image:
+    """A large picture resolved and made smaller strip by strip, so that only strips of it exist twice.
+
+    Args:
+        image: decoded, any mode.
+        resolve: what is done to its pixels, each by itself.
+        reduction: factor of making it smaller, as of Image.reduce.
+    Returns:
+        What the whole picture, resolved and reduced at once, would be.
+    """
+    width, height = image.size
+    if width * height <= _STRIP_PIXELS or (
+        reduction == 1 and image.mode == "RGB" and not image.info.get("icc_profile")
+    ):
+        whole = resolve(image)
+        return whole.reduce(reduction) if reduction > 1 else whole
+    if _is_deep(image):
+        image.info[_WHITE] = _white_of(image)
+    rows = reduction * max(1, _STRIP_PIXELS // 4 // (width * reduction))
+    result: Image.Image | None = None
+    for top in range(0, height, rows):
+        strip = resolve(image.crop((0, top, width, min(top + rows, height))))
+        strip = strip.reduce(reduction) if reduction > 1 else strip
+        if result is None:
+            result = Image.new(strip.mode, (strip.width, -(-height // reduction)))
+        result.paste(strip, (0, top // reduction))
+    image.info.pop(_WHITE, None)
+    return resolve(image) if result is None else result
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits or float scaled to 8 bits, one value transparent if so said; others as is."""
-    if image.mode not in {"I", "F"} and not image.mode.startswith("I;16"):
+    if not _is_deep(image):
         return image
     values = np.asarray(image)
     levels = values.astype(np.float32)
-    white = _white_level(levels[np.isfinite(levels)], image.mode)
+    white = image.info.get(_WHITE) or _white_of(image)
     scaled = np.nan_to_num(levels, nan=0.0, posinf=white, neginf=0.0) * np.float32(255.0 / white)
     grey = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
     grey.info = dict(image.info)
@@ -65,22 +104,35 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _white_level(values: NDArray[np.float32], mode: str) -> float:
+def _white_of(image: Image.Image) -> float:
+    """The value that means white in a deep picture, found strip by strip. Raises ValueError."""
+    if image.mode.startswith("I;16"):
+        return 65535.0
+    peak, fractions = 0.0, False
+    rows = max(1, _STRIP_PIXELS // 4 // image.width)
+    for top in range(0, image.height, rows):
+        values = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        values = values.astype(np.float32)
+        values = values[np.isfinite(values)]
+        peak = max(peak, float(values.max(initial=0.0)))
+        fractions = fractions or bool((values != np.rint(values)).any())
+    return _white_level(peak, image.mode, fractions=fractions)
+
+
+def _white_level(peak: float, mode: str, *, fractions: bool) -> float:
     """The value that means white. 32-bit and float files do not say, so the least usual one that fits.
 
     Float pictures scaled to 1 may have lights beyond white: fractions up to 8 are taken as such, and clipped.
     Whole numbers over 1 count levels, of 255 or 65535; between the two no guess is made at what white is.
 
     Args:
-        values: of the picture, finite.
+        peak: greatest finite value of the picture.
         mode: Pillow's name of what they are.
+        fractions: whether some values are no whole numbers.
     Raises:
         ValueError: a float picture has values outside every known range.
     """
-    if mode.startswith("I;16"):
-        return 65535.0
-    peak = float(values.max()) if values.size else 0.0
-    if mode == "F" and 1.0 < peak <= _BRIGHTEST and bool((values != np.rint(values)).any()):
+    if mode == "F" and 1.0 < peak <= _BRIGHTEST and fractions:
         return 1.0
     if mode == "F" and 255.0 < peak < _DARKEST:
         raise ValueError(

@@ -6,6 +6,7 @@ With pixels.py, the only place that knows Pillow's errors.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -43,6 +44,9 @@ _TIFF = frozenset({b"II*\0", b"MM\0*"})
 _ICON = b"\0\0\1\0"
 _LARGEST_ICON = 1024  # px; 256 by the format, whose bitmaps say twice their height
 _OVERFLOWING = frozenset({"RGB", "RGBA", "LA", "YCbCr"})  # modes that Pillow scales deep JPEG 2000 to
+_HEIF = frozenset(
+    {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1", b"miaf"}
+)
 _PLUGIN = {"HEIF": "pillow-heif", "JXL": "pillow-jxl-plugin"}
 # Programs that draw pictures write into them how: a workflow is easily more than Pillow's 1 MiB.
 _LONGEST_TEXT = 16 << 20  # bytes that one packed text or profile of a PNG may unpack to
@@ -50,9 +54,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = _LONGEST_TEXT
 PngImagePlugin.MAX_TEXT_MEMORY = 2 * _LONGEST_TEXT  # of one picture; four times this in memory at worst
 _KEYWORD = 1024  # bytes before a text, and to spare
 _PNG = b"\x89PNG\r\n\x1a\n"
-_WHOLE_IN_MEMORY = frozenset(
-    {b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf"}
-)  # chunks that Pillow reads at once
+_STREAMED = frozenset({b"IDAT", b"fdAT"})  # chunks of a PNG that Pillow does not read at once
 _TEXT_LIMITS = f"{_LONGEST_TEXT >> 20} MiB unpacked, or together over {PngImagePlugin.MAX_TEXT_MEMORY >> 20}"
 # What decoders raise on damaged files, found by feeding them mutated files.
 DECODE_ERRORS = (
@@ -88,9 +90,9 @@ def _plugin_format(head: bytes) -> str | None:
     """HEIF or JXL if the first bytes say so: formats that need a plug-in."""
     if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
         return "JXL"
-    if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}:
-        # mif1 is also the brand of some AVIF files, which list avif among the compatible brands.
-        return None if b"avif" in head else "HEIF"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
+        # mif1 and miaf are also brands of some AVIF files, which list avif among the compatible brands.
+        return None if b"avif" in head or b"avis" in head else "HEIF"
     return None
 
 
@@ -135,7 +137,9 @@ def row_error(code: str, error: Exception, path: Path, head: bytes | None = None
 
 
 def _bloated() -> RowError:
-    return RowError("too-large", f"its texts or its profile are over {_TEXT_LIMITS}; save it without them")
+    return RowError(
+        "too-large", f"its texts, its profile or other chunks are over {_TEXT_LIMITS}; save it without them"
+    )
 
 
 def _unread_tiff(path: Path) -> str | None:
@@ -155,7 +159,9 @@ def _unread_tiff(path: Path) -> str | None:
 
 
 def refuse_bloated_png(head: bytes, stream: IO[bytes]) -> None:
-    """Refuse a PNG one text or profile of which is too long even as it is stored: Pillow would read it whole.
+    """Refuse a PNG a chunk of which, but for its pixels, Pillow would read or unpack at any cost.
+
+    Texts, profiles and private chunks alike are read whole, and each profile is unpacked, however many.
 
     Args:
         head: first bytes of the file, 8 or more.
@@ -163,15 +169,16 @@ def refuse_bloated_png(head: bytes, stream: IO[bytes]) -> None:
     Raises:
         RowError: "too-large".
     """
-    position = stream.tell()
-    if not head.startswith(_PNG) or stream.seek(0, io.SEEK_END) <= _LONGEST_TEXT:
-        stream.seek(position)
+    if not head.startswith(_PNG):
         return
-    at = len(_PNG)
+    position, at, profiles = stream.tell(), len(_PNG), 0
     stream.seek(at)
     while len(start := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
-        if kind in _WHOLE_IN_MEMORY and length > _LONGEST_TEXT + _KEYWORD:
+        profiles += kind == b"iCCP"
+        if profiles > 1:
+            raise RowError("too-large", "a PNG of more than one profile; save it anew")
+        if kind not in _STREAMED and length > _LONGEST_TEXT + _KEYWORD:
             raise _bloated()
         at += length + 12
         stream.seek(at)
@@ -230,6 +237,48 @@ def refuse_misread(image: Image.Image, stream: IO[bytes]) -> None:
         raise RowError("unsupported", detail)
 
 
+def refuse_many_scans(image: Image.Image, stream: IO[bytes]) -> None:
+    """Refuse a JPEG that draws its picture over and over: each scan takes few bytes and all of the time.
+
+    Args:
+        image: with its header read.
+        stream: the file; its position is kept.
+    Raises:
+        RowError: "too-large".
+    """
+    if image.format not in {"JPEG", "MPO"}:
+        return
+    position = stream.tell()
+    start = _pixels_start(stream)
+    stream.seek(start + 4)
+    in_scan = int.from_bytes(stream.read(1))
+    many = "progressive" in image.info or in_scan < len(image.getbands())
+    if many and _scans(stream, start) > _MOST_SCANS:
+        raise RowError("too-large", f"a JPEG of more than {_MOST_SCANS} scans; save it anew")
+    stream.seek(position)
+
+
+def _scans(stream: IO[bytes], at: int) -> int:
+    """How many scans a JPEG has from a place on; counting stops beyond the most that it may have."""
+    scans = 0
+    while scans <= _MOST_SCANS:
+        stream.seek(at)
+        data = stream.read(_WINDOW)
+        if len(data) < 4:
+            break
+        done = 0
+        while marker := _MARKER.search(data, done):
+            done = marker.start()
+            if done + 4 > len(data):
+                break
+            if data[done + 1] == _IMAGE_END:
+                return scans
+            scans += data[done + 1] == _SCAN_START
+            done += 2 + max(2, int.from_bytes(data[done + 2 : done + 4]))
+        at += done if marker else max(done, len(data) - 1)  # the last byte may begin a marker
+    return scans
+
+
 def profile_of_jpeg_2000(image: Image.Image, stream: IO[bytes]) -> bytes | None:
     """The ICC profile of a JPEG 2000 file, which Pillow does not look for; None if it has none.
 
@@ -259,6 +308,11 @@ def _kind(head: bytes) -> str:
 
 _END = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _LONGEST_HEADER = 4 << 20  # bytes; profiles of printers take one or two
+_MOST_SCANS = 100  # of a JPEG: ten times those of a progressive file as libjpeg writes it; each costs a pass
+_MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd8\xff]", re.DOTALL)  # of a segment that has a length, or the end
+_SCAN_START, _IMAGE_END = 0xDA, 0xD9
+_WINDOW = 1 << 20  # bytes that are looked through at a time
+_MOST_SEGMENTS = 10_000  # before the pixels of a JPEG; files have about ten
 _TAIL = 65_536  # bytes in which the end is looked for: cameras and programs append things
 
 
@@ -269,7 +323,25 @@ def is_cut_off(name: str | None, stream: IO[bytes]) -> bool:
         return False
     position = stream.tell()
     size = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size - _TAIL))
+    # The thumbnail in a JPEG's EXIF has an end of its own, so what is looked through starts at the pixels.
+    stream.seek(max(_pixels_start(stream) if name != "PNG" else 0, size - _TAIL))
     found = end in stream.read()
     stream.seek(position)
     return not found
+
+
+def _pixels_start(stream: IO[bytes]) -> int:
+    """Where the first scan of a JPEG begins, found by hopping over segments; 0 if it cannot be told."""
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        stream.seek(at)
+        start = stream.read(4)
+        if len(start) < 4 or start[0] != 0xFF:
+            return 0
+        if start[1] == 0xFF:  # padding
+            at += 1
+            continue
+        if start[1] == _SCAN_START:
+            return at
+        at += 2 + int.from_bytes(start[2:4])
+    return 0

@@ -21,7 +21,7 @@ from PIL import Image
 
 from dataprep.digest import digest
 from dataprep.errors import RowError
-from dataprep.pictures.colour import Alpha, opacity, to_srgb
+from dataprep.pictures.colour import Alpha, in_strips, opacity, to_srgb
 from dataprep.pictures.extents import Limits as Limits
 from dataprep.pictures.extents import claimed
 from dataprep.pictures.formats import (
@@ -31,6 +31,7 @@ from dataprep.pictures.formats import (
     readers,
     refuse_bloated_icon,
     refuse_bloated_png,
+    refuse_many_scans,
     refuse_misread,
     row_error,
 )
@@ -76,7 +77,8 @@ class PixelPolicy:
         chosen = asdict(self)
         if self.filter == PixelPolicy.filter:
             del chosen["filter"]  # keys from before there was a choice stay what they were
-        return digest("pixels", PIXELS_VERSION, chosen, sha256) + (f"#{frame}" if frame else "")
+        version = PIXELS_VERSION + bool(self.salvage)  # with thumbnails, files were not taken for cut off
+        return digest("pixels", version, chosen, sha256) + (f"#{frame}" if frame else "")
 
 
 def frame_of(pixels_key: str) -> int:
@@ -187,12 +189,11 @@ def _load(
             image.draft(None, (image.width // factor, image.height // factor))
         cut_off = policy.salvage and is_cut_off(image.format, stream)
         image = _decoded(image, path, policy.salvage if cut_off else 0.0)
+        left = round(factor * image.width / full_width)  # what the decoder has not scaled yet
         try:
-            rgb = resolve(image)
+            rgb = in_strips(image, resolve, max(1, left))
         except (OSError, ValueError) as error:
             raise row_error("decode", error, path) from error
-        left = round(factor * image.width / full_width)  # what the decoder has not scaled yet
-        rgb = rgb.reduce(left) if left > 1 else rgb
         # A PNG may say behind its pixels how it lies.
         rgb = _upright(rgb, _orientation(image) if orientation is None else orientation)
     rgb.info = {}
@@ -307,6 +308,7 @@ def _opened(path: Path, frame: int = 0) -> Iterator[tuple[Image.Image, IO[bytes]
             raise row_error("unreadable", error, path, head=head) from error
         with image:
             refuse_misread(image, stream)
+            refuse_many_scans(image, stream)
             if profile := profile_of_jpeg_2000(image, stream):
                 image.info["icc_profile"] = profile
             yield image, stream

@@ -20,6 +20,7 @@ from dataprep.store import write_table
 _RACY_NS = 100_000_000
 _ATTEMPTS = 3
 _STAT = ("size", "mtime_ns", "ctime_ns", "inode")
+_FACTS = 2  # raise it when other files are refused, or others found to be cut off
 _SCHEMA = pa.schema(
     [
         ("role", pa.string()),
@@ -99,7 +100,7 @@ class ScanCache:
     def __init__(self, path: Path, policy: PixelPolicy | None = None) -> None:
         self.path = path
         # What truncated files are depends on the setting that salvages them.
-        self._version = f"{PIXELS_VERSION} {(policy or PixelPolicy()).salvage:g}".encode()
+        self._version = f"{PIXELS_VERSION} {_FACTS} {(policy or PixelPolicy()).salvage:g}".encode()
         self._old = self._read()
         self._new: list[dict[str, Any]] = []
 

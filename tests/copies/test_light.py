@@ -62,3 +62,27 @@ def test_nothing_is_said_of_how_bright_a_black_picture_became() -> None:
     black = np.zeros((48, 48), np.float32)
     assert brightened(black, scene()) == 1.0
     assert not are_lit_alike(black, scene(), LIMIT)
+
+
+def figure(hair: float, gain: float = 1.0) -> Grid:
+    """Long hair, a face, a pale dress, small dark eyes and shoes, on a light ground."""
+    grid = np.full((48, 48), 208, np.float32)
+    grid[6:34, 14:34] = hair
+    grid[10:20, 18:30], grid[24:40, 16:32] = 218, 230
+    grid[14:16, 20:22] = grid[14:16, 26:28] = 35
+    grid[43:45, 18:22] = grid[43:45, 26:30] = 53
+    return lit(grid, gain)
+
+
+@pytest.mark.parametrize(("one", "other"), [(60, 120), (60, 95), (30, 75), (90, 165)])
+def test_dark_hair_that_alone_became_lighter_is_no_other_light(one: float, other: float) -> None:
+    assert not are_lit_alike(figure(one), figure(other), LIMIT)
+    assert not are_lit_alike(figure(other), figure(one), LIMIT)
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.15, 1.3])
+def test_the_same_figure_in_another_light_is_the_same(gain: float) -> None:
+    first, second = figure(60), figure(60, gain)
+    assert are_lit_alike(first, second, LIMIT) or are_lit_alike(second, first, LIMIT)
+    assert not are_lit_alike(first, figure(120, gain), LIMIT)
+    assert not are_lit_alike(figure(120, gain), first, LIMIT)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dataprep.pictures.colour import opacity, to_srgb
+from dataprep.pictures import colour as colour_module
+from dataprep.pictures.colour import in_strips, opacity, to_srgb
 
 
 def gradient() -> np.ndarray:
@@ -125,6 +126,18 @@ def test_cmyk_without_a_profile_is_converted_plainly() -> None:
     assert to_srgb(Image.new("CMYK", (2, 2), (255, 0, 0, 0)), "white").getpixel((0, 0)) == (0, 255, 255)
 
 
+def test_cmyk_in_jpeg_is_inverted_without_adobes_mark_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("CMYK", (64, 64), (255, 0, 0, 0)).save(path, quality=95)
+    data = path.read_bytes()
+    at = data.index(b"\xff\xee")
+    path.write_bytes(data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4]) :])
+    with Image.open(path) as image:
+        assert "adobe" not in image.info
+        red, green, blue = to_srgb(image, "white").getpixel((5, 5))  # type: ignore[misc]
+    assert red < 8 < 247 < min(green, blue)
+
+
 def test_inverted_cmyk_of_adobe_jpeg_is_the_right_way_round(tmp_path: Path) -> None:
     Image.new("CMYK", (64, 64), (0, 0, 0, 20)).save(tmp_path / "a.jpg")  # Pillow writes it as Adobe does
     with Image.open(tmp_path / "a.jpg") as image:
@@ -212,3 +225,51 @@ def test_grey_takes_an_rgb_profile() -> None:
     image = Image.fromarray(gradient())
     image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert np.array_equal(np.asarray(to_srgb(image, "white"))[..., 2], gradient())
+
+
+def pictures_of_every_mode() -> dict[str, Image.Image]:
+    """40x37 px; a strip alone would be taken for one of another white, and not all strips have alpha."""
+    ramp = np.add.outer(np.arange(37), np.arange(40) * 3)
+    grey = Image.fromarray(ramp.astype(np.uint8))
+    alpha = Image.fromarray(np.where(np.arange(37)[:, None] < 20, 255, ramp).astype(np.uint8))
+    colour = Image.merge("RGB", [grey, alpha, grey.point(lambda level: 255 - level)])
+    deep, keyed = Image.fromarray((ramp * 300).astype(np.uint16)), colour.quantize(16)
+    deep.info["transparency"] = 1500
+    keyed.info["transparency"] = bytes(range(0, 160, 10))
+    managed = colour.copy()
+    managed.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    rgba = colour.copy()
+    rgba.putalpha(alpha)
+    return {
+        "I;16": deep,
+        "I": Image.fromarray((ramp * 9).astype(np.int32)),
+        "F": Image.fromarray((ramp / 20).astype(np.float32)),
+        "fractions": Image.fromarray(np.where(ramp < 9, ramp / 8, 7).astype(np.float32)),
+        "P": keyed,
+        "1": grey.convert("1"),
+        "LA": Image.merge("LA", [grey, alpha]),
+        "RGBA": rgba,
+        "CMYK": colour.convert("CMYK"),
+        "profile": managed,
+        "RGB": colour,
+    }
+
+
+@pytest.mark.parametrize("name", pictures_of_every_mode())
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_a_picture_resolved_in_strips_is_the_whole_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, reduction: int
+) -> None:
+    image = pictures_of_every_mode()[name]
+
+    def resolved() -> list[Image.Image]:
+        functions = [
+            lambda one: to_srgb(one, "white"),
+            lambda one: opacity(one) or Image.new("L", one.size, 255),
+        ]
+        return [in_strips(image.copy(), function, reduction) for function in functions]
+
+    whole = resolved()
+    monkeypatch.setattr(colour_module, "_STRIP_PIXELS", 4 * 40 * 3)  # three rows
+    strips = resolved()
+    assert [np.asarray(one).tolist() for one in strips] == [np.asarray(one).tolist() for one in whole]

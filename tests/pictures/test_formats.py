@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from dataprep.errors import RowError
+from dataprep.pictures import formats
 from dataprep.pictures.pixels import PixelPolicy, load_rgb, probe
 
 
@@ -92,10 +93,13 @@ def test_texts_that_would_fill_memory_are_named_as_the_reason(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_long_text_that_is_not_packed_is_refused_before_it_is_read(tmp_path: Path, late: bool) -> None:
+@pytest.mark.parametrize("kind", [b"tEXt", b"prVt"])
+def test_a_long_chunk_that_is_not_packed_is_refused_before_it_is_read(
+    tmp_path: Path, late: bool, kind: bytes
+) -> None:
     path = tmp_path / "a.png"
     about = PngImagePlugin.PngInfo()
-    about.add(b"tEXt", b"workflow\0" + bytes(17 << 20), after_idat=late)
+    about.add(kind, b"workflow\0" + bytes(17 << 20), after_idat=late)
     Image.new("RGB", (80, 80), "red").save(path, pnginfo=about)
     tracemalloc.start()
     error = refused(path)
@@ -111,3 +115,42 @@ def png_with_text(path: Path, *lengths: int, late: bool = False) -> None:
     for i, length in enumerate(lengths):
         about.add(b"zTXt", f"workflow{i}".encode() + b"\0\0" + zlib.compress(b"x" * length), after_idat=late)
     Image.new("RGB", (80, 80), "red").save(path, pnginfo=about)
+
+
+def test_a_png_of_many_profiles_is_refused(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "a.png", icc_profile=profile)
+    data = (tmp_path / "a.png").read_bytes()
+    at = data.index(b"iCCP") - 4
+    chunk = data[at : at + 12 + int.from_bytes(data[at : at + 4])]
+    assert probe(tmp_path / "a.png").width == 80
+    (tmp_path / "a.png").write_bytes(data[:at] + chunk + data[at:])
+    assert "more than one profile" in refused(tmp_path / "a.png").detail
+
+
+def of_scans(path: Path, more: int) -> None:
+    """A progressive JPEG whose last scan comes that many times more."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (80, 80), "red").save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    path.write_bytes(data[:-2] + data[data.rfind(b"\xff\xda") : -2] * more + data[-2:])
+
+
+@pytest.mark.parametrize("window", [5, 1 << 20])
+def test_a_jpeg_that_draws_itself_over_and_over_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(formats, "_WINDOW", window)
+    of_scans(tmp_path / "few.jpg", 80)
+    assert load_rgb(tmp_path / "few.jpg", PixelPolicy()).size == (80, 80)
+    of_scans(tmp_path / "many.jpg", 100)
+    assert refused(tmp_path / "many.jpg").code == "too-large"
+    plain = (tmp_path / "few.jpg").read_bytes() + b"\xff\xda\0\2" * 200  # a film behind a picture, say
+    (tmp_path / "plain.jpg").write_bytes(plain)
+    assert probe(tmp_path / "plain.jpg").width == 80
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"hevx", b"hevm", b"miaf", b"mif1"])
+def test_every_brand_of_heif_names_the_package_it_needs(tmp_path: Path, brand: bytes) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(4) + b"mif1heic" + bytes(64))
+    assert "pillow-heif" in refused(tmp_path / "a.heic").detail

@@ -376,6 +376,19 @@ def test_the_rows_of_a_truncated_picture_are_salvaged_when_asked(tmp_path: Path,
     assert probe(whole, generous) == probe(whole)
 
 
+def test_a_small_truncated_jpeg_with_a_thumbnail_is_salvaged_too(tmp_path: Path) -> None:
+    noisy = Image.fromarray(np.random.default_rng(0).integers(1, 256, (300, 200, 3), np.uint8))
+    thumbnail, whole = io.BytesIO(), io.BytesIO()
+    noisy.resize((64, 64)).save(thumbnail, "JPEG")  # has an end of its own
+    noisy.save(whole, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + thumbnail.getvalue())
+    path = tmp_path / "a.jpg"
+    path.write_bytes(whole.getvalue()[: len(whole.getvalue()) * 8 // 10])
+    assert path.stat().st_size < 1 << 16
+    found = probe(path, PixelPolicy(salvage=0.5))
+    assert not found.whole
+    assert 150 <= load_rgb(path, PixelPolicy(salvage=0.5)).height == found.height < 300
+
+
 def test_opacity_is_as_large_and_upright_as_the_pixels(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     image = drawing().convert("RGBA")
