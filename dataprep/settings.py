@@ -11,6 +11,8 @@ The project's own settings stand at the top of the file, each stage's in a table
 from __future__ import annotations
 
 import difflib
+import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +52,7 @@ class Project(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True)
         str | None,
         Field(
             description="folder of class images, relative to the file that names it; or generate: the base "
-            "model draws them"
+            "model draws them; in a file with a table [reg]: source = ... in it"
         ),
     ] = None
     batch_size: Annotated[
@@ -130,7 +132,7 @@ def load_settings(
     path = config or raw / PROJECT_FILE
     document: dict[str, Any] = {}
     if config is not None or path.is_file():
-        document = read_toml(path)
+        document = _read(path)
     origin = str(path) if document else "settings"
     names = {stage.name: stage for stage in stages}
     sections = {key: dict(value) for key, value in document.items() if isinstance(value, dict)}
@@ -144,6 +146,9 @@ def load_settings(
         name, value = _override(text)
         _put(project, sections, name, value)
         told[".".join(name[:2])] = "--set"
+    if "source" in sections.get("reg", {}):  # a file with a table [reg] has no place for reg = ...
+        project["reg"] = sections["reg"].pop("source")
+        told |= {"reg": told["reg.source"]} if "reg.source" in told else {}
     for key, value in flags.items():
         if value is not None:
             project[key] = value
@@ -152,6 +157,21 @@ def load_settings(
                 project[key] = str(Path(value).resolve())
     _check_names(project, sections, [*names], origin, told)
     return Settings(_validate(Project, project, origin, told, ""), sections, origin, base_folder, told)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_toml(path)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, tomllib.TOMLDecodeError):
+            raise
+        text = path.read_text(encoding="utf-8-sig")
+        if not re.search(r"^\s*reg\s*=", text, re.MULTILINE) or not re.search(
+            r"^\s*\[reg\]", text, re.MULTILINE
+        ):
+            raise
+        way = '`reg = "..."` and `[reg]` are one name to TOML: write `source = "..."` under [reg] instead'
+        raise ConfigError(f"{error}; {way}") from error
 
 
 def build_stages(

@@ -15,6 +15,7 @@ from dataprep.stage import Stage
 from dataprep.stages.clip import Clip
 from dataprep.stages.curate import Curate
 from dataprep.stages.prune import Prune
+from dataprep.stages.reg import Reg
 from dataprep.stages.scan import Scan
 from dataprep.stages.tag import Tag
 
@@ -176,3 +177,31 @@ def test_the_encoding_of_captions_is_one_setting_for_all_who_read_them(tmp_path:
     assert [stage.model_dump()["caption_encoding"] for stage in built] == ["cp1251", "cp1251"]
     with pytest.raises(ConfigError, match="'klingon' is no encoding"):
         load_settings(tmp_path, None, {}, ["caption_encoding=klingon"], stages)
+
+
+def test_class_images_may_be_named_in_the_table_reg(tmp_path: Path) -> None:
+    write(tmp_path, '[reg]\nsource = "class"\nsteps = 7\n')
+    (tmp_path / "class").mkdir()
+    (tmp_path / "other").mkdir()
+    settings = load_settings(tmp_path, None, {}, (), (Reg,))
+    assert settings.reg_folder() == tmp_path / "class"
+    (stage,) = build_stages(settings, (Reg,), {})
+    assert stage == Reg(steps=7)
+    assert "source" not in stage.model_dump()
+    flag = load_settings(tmp_path, None, {"reg": str(tmp_path / "other")}, (), (Reg,))
+    assert flag.reg_folder() == tmp_path / "other"
+    drawn = load_settings(tmp_path, None, {}, ("reg.source=generate",), (Reg,))
+    assert (drawn.project.reg, drawn.told["reg"]) == ("generate", "--set")
+    write(tmp_path, 'reg = "other"\n')
+    assert load_settings(tmp_path, None, {}, (), (Reg,)).reg_folder() == tmp_path / "other"
+
+
+@pytest.mark.parametrize(
+    "text", ['reg = "generate"\n[reg]\nsteps = 7\n', "[reg]\nsteps = 7\n[reg]\nseed = 2\n"]
+)
+def test_reg_as_a_setting_and_as_a_table_is_refused_with_the_way_out(tmp_path: Path, text: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load_settings(tmp_path, None, {}, (), (Reg,))
+    assert "not valid TOML" in str(error.value)
+    assert ('write `source = "..."` under [reg]' in str(error.value)) == text.startswith("reg")

@@ -5,6 +5,7 @@ Owns one decision: what in these files is a change to the plan that `export` wro
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,13 @@ class Subset:
         suffix = str(self.options.get("caption_extension") or ".caption")
         return suffix if suffix.startswith(".") else f".{suffix}"
 
+    def held_back(self, pictures: int) -> int:
+        """How many of its pictures are set aside for validation: which ones, a draw decides."""
+        share = float(self.options.get("validation_split", 0.0))
+        if self.is_reg or not 0 < share <= 1:
+            return 0
+        return pictures - math.ceil(pictures * (1 - share))
+
     @property
     def name(self) -> str:
         """Its folder, as people know it."""
@@ -118,13 +126,15 @@ def read_dataset(root: Path, family: Family) -> Configuration:
     document = _toml(root / "dataset.toml")
     given = _given(root)
     datasets: Any = document.get("datasets")
-    if not _are_tables(datasets) or not all(_are_tables(each.get("subsets")) for each in datasets):
+    # One without folders is passed over, if another has some.
+    folders = [each["subsets"] for each in datasets if each.get("subsets")] if _are_tables(datasets) else []
+    if not folders or not all(map(_are_tables, folders)):
         raise InputError(
             f"{root / 'dataset.toml'}: cannot be read: no [[datasets]] with [[datasets.subsets]] in it; "
             "delete it, and `dataprep run` writes it anew"
         )
     general = document.get("general", {})
-    if any("metadata_file" in subset for each in datasets for subset in each["subsets"]):
+    if any("metadata_file" in subset for each in folders for subset in each):
         said = _said(
             "metadata_file: captions and sizes come from that file, not from the folders planned here"
         )
@@ -141,7 +151,7 @@ def read_dataset(root: Path, family: Family) -> Configuration:
         of_set = given | general | {name: value for name, value in own.items() if name != "subsets"}
         if stop := _no_buckets(of_set, family):
             return Configuration((), given, (stop,), starts=False)
-        subsets += _folders(own["subsets"], of_set, number, problems)
+        subsets += _folders(own.get("subsets", ()), of_set, number, problems)
     problems += _twice(subsets)
     return Configuration(tuple(subsets), given, tuple(problems))
 
@@ -301,7 +311,7 @@ def _refused(document: Mapping[str, Any]) -> list[Difference]:
         found += _misfits("[general]", general, OF_SETS)
     for dataset in document["datasets"]:
         found += _misfits("[[datasets]]", dataset, OF_SETS | {"subsets": (list,)})
-        for subset in dataset["subsets"]:
+        for subset in dataset.get("subsets", ()):
             found += _misfits("[[datasets.subsets]]", subset, OF_FOLDERS)
             if "image_dir" not in subset:
                 found.append("[[datasets.subsets]] without image_dir")

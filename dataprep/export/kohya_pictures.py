@@ -48,6 +48,7 @@ class Picture:
     texts: TextCache | None = None  # accepted text-encoder outputs
     texts_refused: str = ""
     texts_older: bool = False  # than the caption file
+    cache_older: bool = False  # than the picture
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class Reader:
         return Picture(
             file, size, bucket, text, subset.repeats, subset.is_reg, None if refused else cache, refused,
             texts, texts_refused, texts is not None and _is_older(texts, path, subset.caption_suffix),
+            cache is not None and cache.mtime_ns < path.stat().st_mtime_ns,
         )  # fmt: skip
 
     def _sizes_from_caches(self, folder: Path, files: Sequence[Path]) -> dict[Path, Size]:

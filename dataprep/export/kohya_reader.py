@@ -36,6 +36,7 @@ class KohyaView:
     reg_uses: Mapping[str, int]  # class picture -> times used in an epoch
     root: Path
     starts: bool = True  # False: it never comes to look at the pictures
+    held_back: tuple[int, int] = (0, 0)  # training pictures set aside for validation; the same with repeats
     notes: tuple[str, ...] = ()  # caches of other families, which it does not look at
     subsets: tuple[Subset, ...] = field(default=(), compare=False)
     given: Mapping[str, Any] = field(default_factory=dict, compare=False)  # options of train.toml
@@ -92,35 +93,41 @@ def _view(root: Path, family: Family, told: Configuration) -> KohyaView:
         return KohyaView((), told.problems, {}, root, starts=False)
     _check_program(reader)
     sets: dict[int, list[Picture]] = {}
+    held: Counter[int] = Counter()  # data set -> samples that are set aside
+    aside = 0
     for subset in told.subsets:
         if not subset.folder.resolve().is_relative_to(root):
             reader.say(f"dataset.toml names {subset.folder}, not in this folder: run again if it moved")
         elif not subset.folder.is_dir():
             reader.say(f"dataset.toml names {subset.folder.name}, which is not there")
         else:
-            sets.setdefault(subset.data_set, []).extend(reader.pictures(subset))
+            members = reader.pictures(subset)
+            sets.setdefault(subset.data_set, []).extend(members)
+            aside += (count := subset.held_back(len(members)))
+            held[subset.data_set] += count * subset.repeats
     pictures = [picture for members in sets.values() for picture in members]
     if not any(not picture.is_reg for picture in pictures):
         reader.say("there is no training picture: sd-scripts stops", STOPS)
     _check_names(root, told.subsets, reader)
     uses: Counter[str] = Counter()
-    for members in sets.values():
-        uses.update(_class_uses(members))  # unlike +=, keeps those that are not used
+    for number, members in sets.items():
+        uses.update(_class_uses(members, held[number]))  # unlike +=, keeps those that are not used
     return KohyaView(
         tuple(pictures),
         tuple(reader.problems),
         uses,
         root,
+        held_back=(aside, held.total()),
         notes=tuple(reader.notes),
         subsets=told.subsets,
         given=told.given,
     )
 
 
-def _class_uses(pictures: Sequence[Picture]) -> Counter[str]:
-    """How often each class picture of one data set is used in an epoch."""
+def _class_uses(pictures: Sequence[Picture], held_back: int) -> Counter[str]:
+    """How often each class picture of one data set is used in an epoch, some training samples held back."""
     reg = [picture for picture in pictures if picture.is_reg]
-    samples = sum(picture.repeats for picture in pictures if not picture.is_reg)
+    samples = sum(picture.repeats for picture in pictures if not picture.is_reg) - held_back
     uses = reg_uses(samples, [picture.repeats for picture in reg])
     return Counter(dict(zip((picture.file for picture in reg), uses, strict=True)))
 
@@ -212,7 +219,7 @@ def _row_differences(picture: Picture, row: Mapping[str, Any], _written: _Writte
 def _latents(picture: Picture, row: Mapping[str, Any], written: _Written) -> list[str]:
     cache = picture.cache
     if not row.get("latents_file"):
-        return [] if cache is None else [f"{cache.file} is trained, which the manifest does not know"]
+        return [] if cache is None else _own_latents(cache, older=picture.cache_older)
     if cache is None:
         why = f" ({picture.refused})" if picture.refused else ""
         return [f"its latents are not accepted{why} and would be computed anew"]
@@ -223,6 +230,14 @@ def _latents(picture: Picture, row: Mapping[str, Any], written: _Written) -> lis
     if written.is_changed(cache):
         return ["its latents were changed after they were written"]
     return []
+
+
+def _own_latents(cache: Cache, *, older: bool) -> list[str]:
+    """What is wrong with latents where none are planned: as of a picture that hands have changed in OUT."""
+    if cache.fingerprint is not None:
+        return [f"{cache.file} is trained, which the manifest does not know"]
+    # Those that sd-scripts made itself are of the pixels that it found.
+    return [f"{cache.file} is of what the picture was before it was changed"] if older else []
 
 
 def _texts(picture: Picture, row: Mapping[str, Any], written: _Written) -> list[str]:
@@ -248,14 +263,17 @@ def describe(view: KohyaView) -> str:
         return f"sd-scripts will see nothing that was planned: {view.problems[0]}"
     train = [picture for picture in view.pictures if not picture.is_reg]
     reg = [picture for picture in view.pictures if picture.is_reg]
-    samples = sum(picture.repeats for picture in train)
-    cached = sum(picture.cache is not None for picture in view.pictures)
+    samples = sum(picture.repeats for picture in train) - view.held_back[1]
+    aside = f" ({view.held_back[0]} more are set aside for validation)" if view.held_back[0] else ""
+    caches = [picture.cache for picture in view.pictures if picture.cache is not None]
+    own = sum(cache.fingerprint is None for cache in caches)
+    cached = f"{len(caches)} of {len(view.pictures)} pictures"
     buckets = Counter(_by(picture.bucket) for picture in train)
     lines = [
-        f"sd-scripts will see: {len(train)} training pictures, {samples} with repeats, "
-        f"in {len(buckets)} buckets: "
+        f"sd-scripts will see: {len(train) - view.held_back[0]} training pictures, {samples} with repeats"
+        f"{aside}, in {len(buckets)} buckets{', these included' if aside else ''}: "
         + ", ".join(f"{name} {count}" for name, count in buckets.most_common()),
-        f"  latents accepted for {cached} of {len(view.pictures)} pictures",
+        f"  latents accepted for {cached}{f', of {own} made by a trainer itself' if own else ''}",
     ]
     if texts := sum(picture.texts is not None for picture in view.pictures):
         lines.append(f"  text-encoder outputs accepted for {texts} of {len(view.pictures)} pictures")

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,10 @@ ARCHITECTURES: dict[tuple[Family, bool], str] = {
     ("sdxl", True): "stable-diffusion-xl-v1-base",
 }
 VERSIONS: dict[Family, str] = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
+BASE_KEY = "dataprep.base_fingerprint"  # by which `dataprep sample` knows the base model again
 KINDS = {"network": "/lora", "full": "", "embedding": "/textual-inversion"}
+MODELSPEC = "1.0.1"
+PREDICTIONS: dict[Prediction, str] = {"eps": "epsilon", "v": "v", "flow": "flow"}
 OPTIMIZERS = {
     "adamw": "torch.optim.adamw.AdamW",
     "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit",
@@ -53,6 +56,7 @@ class Run:
     started: float  # seconds since 1970
     steps: int
     target: Prediction
+    fingerprint: str  # of the base model, see `inference.base.fingerprint`
 
 
 def file_facts(
@@ -61,6 +65,7 @@ def file_facts(
     """Everything that a file saved after so many steps, in this epoch (from 1), says of itself."""
     facts = training_metadata(config, base, data, run) | modelspec(config, base, data, run)
     facts |= {"ss_steps": str(step), "ss_epoch": str(epoch), "ss_training_finished_at": str(time.time())}
+    facts |= {BASE_KEY: run.fingerprint}
     return facts | ({"ss_weighted_captions": "True"} if config.weighted else {})
 
 
@@ -106,7 +111,7 @@ def _run_values(config: TrainConfig, base: Base, data: Prepared, run: Run) -> di
         "v2": base.family == "sd2",
         "base_model_version": VERSIONS[base.family]
         + ("_v" if (base.family, run.target) == ("sd2", "v") else ""),
-        "sd_model_name": base.path.name,
+        "sd_model_name": base.name,
         **_base_hashes(base, data),
         "cache_latents": True,
         "seed": config.seed,
@@ -138,16 +143,58 @@ def _base_hashes(base: Base, data: Prepared) -> dict[str, object]:
             legacy = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
         return hashes | {"new_sd_model_hash": whole, "sd_model_hash": legacy}
     recorded = data.meta.get("models", {}).get("base", {})
-    if recorded.get("sha256") and Path(recorded.get("path") or "").name == base.path.name:
+    if recorded.get("sha256") and Path(recorded.get("path") or "").resolve() == base.path.resolve():
         hashes["new_sd_model_hash"] = recorded["sha256"]
     return hashes
 
 
-def extracted_metadata(config: TrainConfig, base: Base, name: str) -> dict[str, str]:
-    """What a LoRA says of itself that was not trained but taken from a fine-tuned model."""
+def extracted_metadata(
+    config: TrainConfig, base: Base, name: str, fingerprint: str, learned: Mapping[str, str]
+) -> dict[str, str]:
+    """What a LoRA says of itself that was not trained but taken from a fine-tuned model.
+
+    Args:
+        config: the settings of the extraction.
+        base: the base model that it is a change of.
+        name: of the LoRA.
+        fingerprint: of the base model.
+        learned: what the fine-tuned model says of its training, or is known of the set.
+    """
+    told = {key: value for key, value in learned.items() if key.startswith(("ss_", "modelspec."))}
     values = {"output_name": name, "base_model_version": VERSIONS[base.family], "v2": base.family == "sd2"}
-    values |= {"sd_model_name": base.path.name} | _network_values(config)
-    return {f"ss_{name}": str(value) for name, value in values.items()}
+    values |= {"sd_model_name": base.name} | _network_values(config)
+    own = {f"ss_{key}": str(value) for key, value in values.items()}
+    v = told.get("modelspec.prediction_type") == "v"
+    own |= {
+        "modelspec.architecture": ARCHITECTURES[base.family, v] + KINDS["network"],
+        "modelspec.title": name,
+        BASE_KEY: fingerprint,
+    }
+    return told | own
+
+
+def known_of_set(
+    config: TrainConfig, base: Base, trigger: str | None, captions: Iterable[tuple[str, Sequence[str]]]
+) -> dict[str, str]:
+    """What is known of a tuned model that does not say it: its set's tags, its trigger, how to draw it.
+
+    Args:
+        config: the settings that it is taken to be trained with.
+        base: the base model.
+        trigger: the trigger word, if the set has one.
+        captions: folder and caption lines of each image.
+    """
+    target = base.prediction if config.target == "auto" else config.target
+    said = {
+        "ss_tag_frequency": json.dumps(tag_frequency(captions), ensure_ascii=False),
+        "ss_clip_skip": str(config.clip_skip),
+        "ss_zero_terminal_snr": str(config.zero_terminal_snr),
+        "modelspec.sai_model_spec": MODELSPEC,
+        "modelspec.prediction_type": PREDICTIONS[target],
+    }
+    if trigger:
+        said["modelspec.trigger_phrase"] = trigger
+    return said | ({"ss_weighted_captions": "True"} if config.weighted else {})
 
 
 def _network_values(config: TrainConfig) -> dict[str, object]:
@@ -220,7 +267,9 @@ def _data_values(data: Prepared) -> dict[str, object]:
         "resize_interpolation": None,
         "dataset_dirs": json.dumps(_directories(data, reg=False)),
         "reg_dataset_dirs": json.dumps(_directories(data, reg=True)),
-        "tag_frequency": json.dumps(tag_frequency(data), ensure_ascii=False),
+        "tag_frequency": json.dumps(
+            tag_frequency((image.folder, image.lines) for image in data.images), ensure_ascii=False
+        ),
         "bucket_info": json.dumps(bucket_info(data)),
     }
 
@@ -230,12 +279,16 @@ def _directories(data: Prepared, *, reg: bool) -> dict[str, dict[str, int]]:
     return {folder: {"n_repeats": int(folder.split("_")[0]), "img_count": n} for folder, n in counts.items()}
 
 
-def tag_frequency(data: Prepared) -> dict[str, dict[str, int]]:
-    """How many images of each folder carry each tag, lower case; not times repeats, reg included."""
+def tag_frequency(captions: Iterable[tuple[str, Sequence[str]]]) -> dict[str, dict[str, int]]:
+    """How many images of each folder carry each tag, lower case; not times repeats, reg included.
+
+    Args:
+        captions: folder and caption lines of each image.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for image in data.images:
-        for line in image.lines[:1]:
-            counts[image.folder].update(tag for part in line.split(",") if (tag := part.strip().lower()))
+    for folder, lines in captions:
+        for line in lines[:1]:
+            counts[folder].update(tag for part in line.split(",") if (tag := part.strip().lower()))
     return {folder: dict(found) for folder, found in counts.items()}
 
 
@@ -277,14 +330,14 @@ def modelspec(config: TrainConfig, base: Base, data: Prepared, run: Run) -> dict
     side = round(math.sqrt(max(w * h for w, h in sizes)))
     xl = base.family == "sdxl"
     values = {
-        "sai_model_spec": "1.0.1",
+        "sai_model_spec": MODELSPEC,
         "architecture": ARCHITECTURES[base.family, run.target == "v"] + KINDS[config.method],
         "implementation": "https://github.com/Stability-AI/generative-models" if xl else "diffusers",
         "implementation_version": f"dataprep/{__version__}",
         "title": run.name,
         "resolution": f"{side}x{side}",
         "date": datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds"),
-        "prediction_type": {"eps": "epsilon", "v": "v", "flow": "flow"}[run.target],
+        "prediction_type": PREDICTIONS[run.target],
     }
     if data.meta.get("trigger"):
         values["trigger_phrase"] = str(data.meta["trigger"])

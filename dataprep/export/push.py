@@ -211,7 +211,7 @@ def data_set_card(prepared: Prepared, metadata: dict[str, Any]) -> str:
     return f"""---
 task_categories: [text-to-image]
 tags: [lora, dreambooth]
-size_categories: [{"n<1K" if len(prepared.pictures) < 1000 else "1K<n<10K"}]
+size_categories: [{_size_category(len(prepared.pictures))}]
 configs:
 - config_name: default
   data_files:
@@ -233,6 +233,12 @@ Captions, for example:
 
 Before you publish: see that you may, and say here under which licence.
 """
+
+
+def _size_category(pictures: int) -> str:
+    """In the Hub's words."""
+    steps = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+    return next((name for limit, name in steps.items() if pictures < limit), "1M<n<10M")
 
 
 def _trigger(prepared: Prepared) -> str:

@@ -8,7 +8,8 @@ strangers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ SCHEMA = pa.schema(
         ("key", pa.string()),  # of what made the file: an equal key needs no new rendering
         ("bytes", pa.int64()),  # size and time of the file as written: when both are unchanged on disk,
         ("mtime_ns", pa.int64()),  # its content is taken as unchanged without reading it
+        # SHA-256 of what hands had made of a picture when the last run looked at it, null where nothing.
+        # Deleted after that, it is a change taken back; a picture as written that is deleted is left out.
+        ("retouched", pa.string()),
     ]
 )
 
@@ -63,6 +67,8 @@ def read_receipt(out: Path) -> pa.Table:
             f"{path}: cannot be read ({error}). Move it away to start anew; every file then in the prepared "
             "folder counts as yours and is left alone"
         ) from error
+    for name in set(SCHEMA.names) - set(table.schema.names):  # written by an earlier version
+        table = table.append_column(name, pa.nulls(table.num_rows))
     table = table.select(SCHEMA.names).cast(SCHEMA)
     journal = read_pending(out)
     if not journal:
@@ -92,8 +98,8 @@ def _is_on_disk(out: Path, entry: Mapping[str, Any]) -> bool:
     return whole and bool(file_sha256(path) == entry["sha256"])
 
 
-def retouched(out: Path) -> dict[str, str]:
-    """Picture files of the receipt that somebody changed since they were written, sorted -> row id.
+def retouched(out: Path) -> dict[str, Entry]:
+    """Picture files of the receipt that somebody changed since they were written, sorted.
 
     A file whose size and time are those of the receipt is taken as unchanged; others are read.
 
@@ -101,8 +107,34 @@ def retouched(out: Path) -> dict[str, str]:
         InputError: the receipt cannot be read.
     """
     entries = read_receipt(out).to_pylist()
-    changed = (entry for entry in entries if entry["kind"] == "image" and is_changed(out, entry))
-    return {entry["file"]: entry["id"] for entry in changed}
+    return {entry["file"]: entry for entry in entries if entry["kind"] == "image" and is_changed(out, entry)}
+
+
+def owners(entries: Iterable[Entry], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Picture files -> id of the row that each belongs to now; without those that have none.
+
+    An id comes from the raw file's path. Where that was renamed, the one row of the same bytes is the heir.
+
+    Args:
+        entries: of pictures.
+        rows: those that have a picture file, with id, sha256, view and role.
+    """
+    ids = {row["id"] for row in rows}
+    same: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for row in rows:
+        same[_content(row.get("sha256"), row)].append(row["id"])
+    found = {}
+    for entry in entries:
+        heirs = same[_content(entry["image_sha256"], entry)] if entry["image_sha256"] else []
+        if entry["id"] in ids:
+            found[entry["file"]] = entry["id"]
+        elif len(heirs) == 1:
+            found[entry["file"]] = heirs[0]
+    return found
+
+
+def _content(sha256: str | None, row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (sha256 or "", row.get("view") or "", row.get("role") or "")
 
 
 def is_changed(out: Path, entry: Mapping[str, Any]) -> bool:

@@ -10,55 +10,25 @@ import hashlib
 import re
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from dataprep.curate.captions import decode
 from dataprep.digest import file_sha256
 from dataprep.errors import InputError, RowError
-from dataprep.export.receipt import Entry, journal, read_receipt, to_table, write_receipt
+from dataprep.export.receipt import Entry, journal, owners, read_receipt, to_table, write_receipt
+from dataprep.export.wanted import Kind as Kind
+from dataprep.export.wanted import Merged as Merged
+from dataprep.export.wanted import Report as Report
+from dataprep.export.wanted import Wanted as Wanted
 from dataprep.store import disk_faults, write_whole
 
-Kind = Literal["image", "caption", "latents", "texts", "config"]
 _CACHES = ("latents", "texts")  # a trainer believes them without looking: never kept when they are not wanted
-# (wanted caption file, text on disk, text written last or None): whether what was changed by hand is in the
-# wanted caption already, so that it may be replaced
-Merged = Callable[["Wanted", str, str | None], bool]
 _CACHE = re.compile(
     r"(?P<stem>.+?)(?:_\d{4,}x\d{4,}_[a-z0-9]+|(?P<text>(?:_[a-z0-9]+)?_te(?:_outputs)?))?\.npz"
 )
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One file that should be in the prepared folder."""
-
-    file: str  # relative to OUT, POSIX
-    kind: Kind
-    key: str  # equal keys make equal files
-    make: Callable[[], bytes]  # called only when the file has to be written
-    row: dict[str, Any] = field(default_factory=dict)  # the manifest row, empty for config
-    caption: str | None = None
-    source: Path | None = None  # a file of this content, to be linked to instead of written where possible
-    # SHA-256 of the file on disk as its reader finds it: None where it cannot be read, "" where it is large
-    read: Callable[[Path], str | None] | None = None
-
-
-@dataclass
-class Report:
-    """What was done, each list sorted."""
-
-    written: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    edited: list[str] = field(default_factory=list)  # ours, changed by somebody since: kept as they are
-    foreign: list[str] = field(default_factory=list)  # never written by us: left alone
-    displaced: list[str] = field(default_factory=list)  # a trainer's caches that would win over ours: removed
-    mended: list[str] = field(default_factory=list)  # caches whose content was not ours: written anew
-    retouched: list[str] = field(default_factory=list)  # pictures changed by hand: no latents for them
-    failed: dict[str, str] = field(default_factory=dict)  # row id -> why its picture could not be made
 
 
 def inside(out: Path, file: str) -> Path:
@@ -181,9 +151,11 @@ class _Sync:
         """Give a picture that was changed by hand its row's new name: under two it is trained twice."""
         files = {item.row["id"]: item.file for item in wanted if item.kind == "image" and item.row}
         kept = set(files.values())
-        for file, entry in list(self.entries.items()):
-            new = files.get(entry["id"] or "")
-            if entry["kind"] != "image" or file in kept or new is None or self._is_taken(file):
+        images = [entry for entry in self.entries.values() if entry["kind"] == "image"]
+        rows = [item.row for item in wanted if item.kind == "image" and item.row]
+        for file, owner in owners(images, rows).items():
+            new = files[owner]
+            if file in kept or self._is_taken(file):
                 continue
             old, path = self._path(file), self._path(new)
             if (self.state(file), self.state(new)) != ("edited", "absent") or not old.is_file():
@@ -192,7 +164,10 @@ class _Sync:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 old.rename(path)
             self._tidy(old)
-            self.entries[new] = {**self.entries.pop(file), "file": new}
+            self.entries[new] = {**self.entries.pop(file), "file": new, "id": owner}
+            for cache in self._caches.pop((file.rpartition(".")[0], "image"), ()):
+                self._unlink(cache)  # under the old name nobody looks at what a trainer made of it
+                self.report.displaced.append(cache)
 
     def without_latents_of_others(self, wanted: Sequence[Wanted]) -> list[Wanted]:
         """What is wanted, less the latents of pictures that hands have changed: they show the old pixels."""
@@ -210,8 +185,16 @@ class _Sync:
         except RowError:
             return False  # its row fails when it is settled
         self.report.retouched.append(picture.file)
+        self._remember(picture.file)
         self._remove_older_caches(picture.file, "image")
+        self._remove_broken(picture.file, "image")
         return True
+
+    def _remember(self, file: str) -> None:
+        """Note that hands changed a picture: should it be gone next time, that is what is taken back."""
+        path = self._path(file)
+        if file in self.entries:
+            self.entries[file]["retouched"] = file_sha256(path) if path.is_file() else ""
 
     def _remove_older_caches(self, made_of: str, kind: Kind) -> None:
         """What a trainer itself made of a picture or a caption before somebody changed it."""
@@ -231,7 +214,11 @@ class _Sync:
             state = self.state(file)
             is_cache = self.entries[file]["kind"] in _CACHES
             if state == "edited" and not is_cache and not self._is_taken(file):
-                self.report.edited.append(file)
+                if self.entries[file]["kind"] == "image":
+                    self._remember(file)
+                    self.report.orphaned.append(file)
+                else:
+                    self.report.edited.append(file)
                 continue
             if state != "absent":
                 self._unlink(file)
@@ -263,12 +250,15 @@ class _Sync:
     def remove_broken(self, wanted: Iterable[Wanted]) -> None:
         """A trainer's own outputs of captions that it was killed in writing: it would stop at such a file."""
         for item in wanted:
-            caches = self._caches.get((item.file.rpartition(".")[0], "caption"), [])
-            for cache in [] if item.kind != "caption" else list(caches):
-                if not zipfile.is_zipfile(self._path(cache)):
-                    self._unlink(cache)
-                    caches.remove(cache)
-                    self.report.displaced.append(cache)
+            if item.kind == "caption":
+                self._remove_broken(item.file, "caption")
+
+    def _remove_broken(self, made_of: str, kind: Kind) -> None:
+        caches = self._caches.get((made_of.rpartition(".")[0], kind), [])
+        for cache in [file for file in caches if not zipfile.is_zipfile(self._path(file))]:
+            self._unlink(cache)
+            caches.remove(cache)
+            self.report.displaced.append(cache)
 
     def _unlink(self, file: str) -> None:
         path = self._path(file)
@@ -380,6 +370,7 @@ class _Sync:
             "key": item.key,
             "bytes": size,
             "mtime_ns": mtime_ns,
+            "retouched": None,
         }
 
     def finish(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +64,11 @@ class Base:
     scheduler: Any
     prediction: Prediction
     prediction_assumed: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the model is called, see `model_name`."""
+        return model_name(self.path)
 
     def encode(
         self, ids: tuple[Tensor, ...], clip_skip: int | None = None, weights: tuple[Tensor, ...] | None = None
@@ -158,6 +164,14 @@ def load_text_encoders(path: Path, device: str, dtype: torch.dtype) -> Base:
     return replace(base, unet=None, vae=None)
 
 
+def model_name(path: Path) -> str:
+    """What a base model is called: its folder or file, or owner/repository in Hugging Face's cache."""
+    kept, cache = path.parent, path.parent.parent.name  # .../models--owner--name/snapshots/REVISION
+    if kept.name == "snapshots" and cache.startswith("models--"):
+        return cache.removeprefix("models--").replace("--", "/")
+    return path.name
+
+
 def _refusal(path: Path) -> ModelError:
     if not path.exists():
         return ModelError(f"{path}: no such base model; wanted a diffusers folder or a .safetensors file")
@@ -218,13 +232,45 @@ def family_of(path: Path) -> Family:
     return "sd2" if config.get("cross_attention_dim") == 1024 else "sd1"
 
 
+def prediction_of(path: Path) -> Prediction:
+    """What a base model on disk predicts, as far as its configuration or header tells; no tensor is read.
+
+    Raises:
+        ModelError: neither can be read, or not a base model of these families.
+    """
+    folder = path
+    if path.is_file():
+        header = read_header(path)
+        if (stated := _stated(header)) is not None:
+            return stated
+        folder = config_folder(CONFIGS[detect_family(path, set(header))])
+    try:
+        return _told(json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: no readable scheduler configuration: {error}") from error
+
+
+def _told(scheduler: Mapping[str, Any]) -> Prediction:
+    """What a scheduler's configuration says that the model predicts."""
+    if "FlowMatch" in scheduler.get("_class_name", ""):
+        return "flow"
+    return "v" if scheduler.get("prediction_type") == "v_prediction" else "eps"
+
+
+def _stated(header: Mapping[str, Any]) -> Prediction | None:
+    """What a checkpoint's header says that it predicts; None where it says nothing."""
+    if "v_pred" in header:  # an empty tensor by which SDXL v-prediction files say what they are
+        return "v"
+    return STATED.get(header.get("__metadata__", {}).get("modelspec.prediction_type"))
+
+
 def _scheduler(path: Path) -> tuple[Any, Prediction]:
     import diffusers
 
     config = json.loads((path / "scheduler" / "scheduler_config.json").read_text("utf-8"))
-    if "FlowMatch" in config.get("_class_name", ""):
-        return diffusers.DDPMScheduler(), "flow"
-    prediction: Prediction = "v" if config.get("prediction_type") == "v_prediction" else "eps"
+    prediction = _told(config)
+    if prediction == "flow":
+        return diffusers.DDPMScheduler(), prediction
     keep = (
         "num_train_timesteps",
         "beta_start",
@@ -258,7 +304,7 @@ def _from_single_file(path: Path, dtype: torch.dtype) -> Base:
     import diffusers
 
     header = read_header(path)
-    stated = header.pop("__metadata__", {}).get("modelspec.prediction_type")
+    stated = _stated(header)
     family = detect_family(path, set(header))
     config = config_folder(CONFIGS[family])
     diffusers.utils.logging.disable_progress_bar()
@@ -274,13 +320,11 @@ def _from_single_file(path: Path, dtype: torch.dtype) -> Base:
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: looks like {family} but does not load as it: {error}") from error
     scheduler, prediction = _scheduler(config)
-    if "v_pred" in header:  # an empty tensor by which SDXL v-prediction files say what they are
-        stated = "v"
-    if stated in STATED:
-        prediction = STATED[stated]
+    if stated is not None:
+        prediction = stated
         scheduler.register_to_config(prediction_type="v_prediction" if prediction == "v" else "epsilon")
     encoders = (pipe.text_encoder, pipe.text_encoder_2) if family == "sdxl" else (pipe.text_encoder,)
-    assumed = family == "sd2" and stated not in STATED
+    assumed = family == "sd2" and stated is None
     return Base(family, path, pipe.unet, encoders, tokenizers, pipe.vae, scheduler, prediction, assumed)
 
 

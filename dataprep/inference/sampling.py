@@ -28,6 +28,7 @@ RANGES = {
 }
 PARAMETERS = "parameters"  # A1111's name of the text chunk
 SAMPLER_NAMES = {"ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a", "dpm++_2m": "DPM++ 2M"}  # A1111's
+NOISY = 0.75  # of the timesteps: sampling begins with pure noise, which latents are like from here on
 BATCH = 8  # pictures drawn at once; a CPU gains nothing above
 
 
@@ -76,13 +77,14 @@ def parse_prompt(line: str) -> Prompt:
     return Prompt(text.strip(), **values)
 
 
-def make_scheduler(name: str, base: Base, *, zero_snr: bool = False) -> Any:  # noqa: ANN401 - untyped
+def make_scheduler(name: str, base: Base, *, zero_snr: bool = False, steps: int = 30) -> Any:  # noqa: ANN401 - untyped
     """A diffusers sampler with the base model's noise schedule.
 
     Args:
         name: ddim, euler, euler_a or dpm++_2m; a flow model always takes its own Euler steps.
         base: whose betas and prediction it takes.
         zero_snr: the model was trained with zero_terminal_snr.
+        steps: how many will be made; it decides how they are spaced.
     """
     prepare_torch()
     import diffusers
@@ -96,9 +98,14 @@ def make_scheduler(name: str, base: Base, *, zero_snr: bool = False) -> Any:  # 
         for name in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
     }
     common["prediction_type"] = "v_prediction" if base.prediction == "v" else "epsilon"
-    # "trailing" starts at the last timestep, where a zero-SNR model begins; else what SD was published with.
+    # "leading" is what SD was published with. "trailing" starts at the last timestep, where a zero-SNR model
+    # begins, and which "leading" misses by far with few steps (1 of 1, 501 of 2) or many (600 of 600).
+    last = betas["num_train_timesteps"]
+    spaced = steps + (name == "dpm++_2m")  # which spaces one more and leaves out the first
+    first = (spaced - 1) * (last // spaced) + 1
+    leading = not zero_snr and first >= NOISY * last and 2 * steps <= last
     spacing = (
-        {"timestep_spacing": "trailing"} if zero_snr else {"timestep_spacing": "leading", "steps_offset": 1}
+        {"timestep_spacing": "leading", "steps_offset": 1} if leading else {"timestep_spacing": "trailing"}
     )
     rescale = {"rescale_betas_zero_snr": True} if zero_snr else {}
     kinds: dict[str, Any] = {
@@ -164,7 +171,7 @@ class Sampler:
             "CFG scale": f"{prompt.scale:g}",
             "Seed": prompt.seed,
             "Size": f"{prompt.width}x{prompt.height}",
-            "Model": self.base.path.name.removesuffix(".safetensors"),
+            "Model": self.base.name.removesuffix(".safetensors"),
         }
         return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in facts.items())])
 
@@ -179,7 +186,7 @@ class Sampler:
         first, base = prompts[0], self.base
         width, height = first.width or 0, first.height or 0
         device, dtype = base.unet.device, base.unet.dtype
-        scheduler = make_scheduler(self.name, base, zero_snr=self.zero_snr)
+        scheduler = make_scheduler(self.name, base, zero_snr=self.zero_snr, steps=first.steps)
         scheduler.set_timesteps(first.steps)
         draws = [torch.Generator().manual_seed(prompt.seed or 0) for prompt in prompts]
         noise = [

@@ -60,7 +60,6 @@ class Vae:
         self._overflows = 0
         config = self._model.config
         self.channels = int(config.latent_channels)
-        self.scaling = float(config.scaling_factor)  # diffusers' default where a file does not tell
         self.stride = int(2 ** (len(config.block_out_channels) - 1))  # picture px per latent cell
         self._tile_px = tile_px
 

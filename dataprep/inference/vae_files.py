@@ -13,13 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataprep.errors import InputError, ModelError
+from dataprep.export.kohya_rules import FLUX_SCALE
 from dataprep.lora.header import TensorInfo, read_header
+from dataprep.lora.network_keys import read_content
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 _PREFIXES = ("first_stage_model.", "vae.", "")  # of the VAE's tensors in a checkpoint
+# Family of a whole checkpoint -> the scaling factor of its VAE
+FAMILY_SCALINGS: Mapping[str, float] = {
+    "Stable Diffusion 1.x": 0.18215,
+    "Stable Diffusion 2.x": 0.18215,
+    "SDXL": 0.13025,
+    "SDXL refiner": 0.13025,
+    "Stable Diffusion 3": 1.5305,
+    "FLUX": FLUX_SCALE,
+}
 # The same block in the original names and in diffusers'
 _BLOCK = re.compile(r"encoder\.(?:down|down_blocks)\.(\d+)\.(?:block|resnets)\.(\d+)\.conv1\.weight")
 
@@ -46,6 +57,19 @@ def load_vae(path: Path) -> AutoencoderKL:
     if not path.is_file():
         raise ModelError(f"{path}: there is no such VAE; give a diffusers folder or a .safetensors file")
     return _from_file(path)
+
+
+def told_scaling(path: Path) -> float | None:
+    """The scaling factor that a VAE's own files tell, None where nothing does: a VAE alone in one file.
+
+    Args:
+        path: as for `load_vae`, which has loaded it.
+    """
+    if path.is_dir():
+        folder = path / "vae" if (path / "vae" / "config.json").is_file() else path
+        found = json.loads((folder / "config.json").read_text("utf-8")).get("scaling_factor")
+        return None if found is None else float(found)
+    return FAMILY_SCALINGS.get(read_content(read_header(path).tensors).family or "")
 
 
 def _from_folder(folder: Path) -> AutoencoderKL:

@@ -64,6 +64,20 @@ class Report:
         """Of the base model: by the tensors, else by the metadata, None where neither tells."""
         return self.content.family or _FAMILIES.get(self.metadata.get("ss_base_model_version", ""))
 
+    @property
+    def told_by_tensors(self) -> dict[str, str]:
+        """What the tensors say of training, under the metadata's names; nothing of ranks that differ."""
+        found = {"ss_v2": "True"} if self.content.family == "Stable Diffusion 2.x" else {}
+        if "LoRA" in self.content.kind:
+            module = {"FLUX": "lora_flux", "Stable Diffusion 3": "lora_sd3"}.get(self.family or "", "lora")
+            found["ss_network_module"] = f"networks.{module}"
+        if len(self.content.ranks) == 1:
+            (rank,) = self.content.ranks
+            found |= {"ss_network_dim": str(rank)}
+            if len(self.alphas) <= 1:  # without one a change is not scaled, as by an alpha that is the rank
+                found |= {"ss_network_alpha": f"{next(iter(self.alphas), rank):g}"}
+        return found
+
 
 def inspect_file(path: Path, *, check_hashes: bool = False) -> Report:
     """Read one file.

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 BLOCKS = (*(f"IN{i:02d}" for i in range(12)), "MID", *(f"OUT{i:02d}" for i in range(12)))
 
 
-def block_values(value: object) -> object:
+# Smallest and largest number of a block, by setting; an alpha of 0 would divide what is learned by nothing.
+LIMITS = {"block_ranks": (0, 1024), "block_alphas": (1e-9, 1024), "block_rates": (0, 1000)}
+
+
+def block_values(value: object, setting: str) -> object:
     """A mapping of block names to numbers from a mapping, a list of 25 or kohya's text of 25 commas.
 
     Args:
         value: what the settings file holds; None stays None.
+        setting: block_ranks, block_alphas or block_rates.
     Raises:
-        ValueError: unknown block names, or a list of another length.
+        ValueError: unknown block names, a list of another length, or a number out of range.
     """
     if isinstance(value, str):
         value = [float(number) for number in value.split(",")]
@@ -28,9 +33,14 @@ def block_values(value: object) -> object:
                 f"{len(value)} values, wanted one for each of the {len(BLOCKS)} blocks "
                 f"{BLOCKS[0]}..{BLOCKS[-1]}"
             )
-        return dict(zip(BLOCKS, value, strict=True))
-    if isinstance(value, Mapping) and (unknown := set(value) - set(BLOCKS)):
-        raise ValueError(f"unknown block {sorted(unknown)[0]}; blocks are {', '.join(BLOCKS)}")
+        value = dict(zip(BLOCKS, value, strict=True))
+    if isinstance(value, Mapping):
+        if unknown := set(value) - set(BLOCKS):
+            raise ValueError(f"unknown block {sorted(unknown)[0]}; blocks are {', '.join(BLOCKS)}")
+        low, high = LIMITS[setting]
+        for block, number in value.items():
+            if isinstance(number, int | float) and not low <= number <= high:  # NaN is in no range
+                raise ValueError(f"{block} is {number:g}; wanted {'above 0' if low else '0'} to {high}")
     return value
 
 

@@ -138,6 +138,13 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
 _LONG, _MOST_OTHERS = 200, 100  # characters and lines of what is only told
 _ABSENT = ("", "None")
 _TEXTS = ("output_name", "training_comment")  # may say anything
+# Settings that are words; all others are numbers, or true or false
+_WORDED = (
+    *_TEXTS, "pretrained_model_name_or_path", "vae", "network_module", "optimizer_type", "lr_scheduler",
+    "loss_type", "huber_schedule", "timestep_sampling", "weighting_scheme", "model_prediction_type",
+    "resolution", "face_crop_aug_range", "resize_interpolation", "mixed_precision",
+)  # fmt: skip
+_SEEN = "  # not in the metadata: told by the tensors"
 # What training with --dataset_config tells in ss_datasets, of whole sets and of their folders
 _OF_DATASETS = (
     "batch_size_per_device", "resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso",
@@ -176,20 +183,27 @@ def flattened(metadata: Mapping[str, str]) -> dict[str, str]:
                 told[f"ss_{name}"] = str(values[0])
     prediction = metadata.get("modelspec.prediction_type", "")
     version = metadata.get("ss_base_model_version", "")
-    if version.endswith("_v") or prediction.lower() in _V:
-        told["ss_v_parameterization"] = "True"  # sd-scripts' own metadata has no entry for it
     architecture = metadata.get("modelspec.architecture", "")
+    by_name = architecture.startswith("stable-diffusion-v2-768-v") and not prediction
+    if version.endswith("_v") or prediction.lower() in _V or by_name:
+        told["ss_v_parameterization"] = "True"  # sd-scripts' own metadata has no entry for it
     if version.startswith("sd_v2") or architecture.startswith("stable-diffusion-v2"):
         told["ss_v2"] = "True"
     return dict(metadata) | {name: text for name, text in told.items() if metadata.get(name, "") in _ABSENT}
 
 
-def as_config(metadata: Mapping[str, str]) -> str:
+def as_config(metadata: Mapping[str, str], tensors: Mapping[str, str] | None = None) -> str:
     """A train.toml with a published file's parameters, in sd-scripts' names; the bundled trainer reads it.
 
     Folder mode and dataset-config mode are both understood; what the file does not tell is left out.
+
+    Args:
+        metadata: of the file.
+        tensors: what its tensors tell, under the same names, where the metadata does not.
     """
     metadata = flattened(metadata)
+    seen = {key: text for key, text in (tensors or {}).items() if _is_untold(key, metadata.get(key, ""))}
+    metadata |= seen
     lines = [
         "# Training parameters of a published file, read from its metadata.",
         "# Rate, rank and steps suit its data set; look at each before use.",
@@ -199,7 +213,7 @@ def as_config(metadata: Mapping[str, str]) -> str:
         for key, parameter in group.items():
             text = metadata.get(key, "")
             if parameter.setting and text not in _ABSENT:
-                body += _assignments(parameter, text)
+                body += [f"{line}{_SEEN * (key in seen)}" for line in _assignments(parameter, text)]
         if title == "what was trained" and metadata.get("ss_network_args"):
             body += _network_args(metadata["ss_network_args"])
         if body:
@@ -215,19 +229,22 @@ def as_config(metadata: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save_config(metadata: Mapping[str, str], out: Path | None) -> str:
+def save_config(
+    metadata: Mapping[str, str], out: Path | None, tensors: Mapping[str, str] | None = None
+) -> str:
     """What `as_config` makes, to be printed; or, where `out` names a file, written there.
 
     Args:
         metadata: of the published file.
         out: a file that is not there yet.
+        tensors: see `as_config`.
     Returns:
         What to tell the user.
     Raises:
         InputError: there is such a file already.
         DiskError: it cannot be written.
     """
-    text = as_config(metadata)
+    text = as_config(metadata, tensors)
     if out is None:
         return text
     if out.exists() or out.is_symlink():
@@ -243,11 +260,21 @@ def _assignments(parameter: Parameter, text: str) -> list[str]:
     if parameter.setting not in _TEXTS and _is_no_number(value):
         why = "not finite in the file: it was trained with a broken value"
         return [f"# {parameter.setting} = {toml_value(text)}  # {why}; choose one"]
+    if parameter.setting not in _WORDED and (isinstance(value, str) or value == []):
+        why = "no number, nor true or false: no trainer reads it"
+        return [f"# {parameter.setting} = {toml_value(_one_line(text))}  # {why}; choose one"]
     if parameter.setting in ("resolution", "face_crop_aug_range") and isinstance(value, list):
         value = ",".join(map(str, value))
     # The checkpoint's name is the author's, and no path on this machine.
     comment = "# " if parameter.setting in ("pretrained_model_name_or_path", "vae", "max_train_steps") else ""
     return [f"{comment}{parameter.setting} = {toml_value(value)}"]
+
+
+def _is_untold(key: str, text: str) -> bool:
+    """Whether metadata leaves open what tensors may tell."""
+    return text in _ABSENT or (
+        key in ("ss_network_dim", "ss_network_alpha") and isinstance(_value(text), str)
+    )
 
 
 def _one_line(text: str) -> str:

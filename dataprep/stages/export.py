@@ -15,7 +15,7 @@ from dataprep.export import kohya
 from dataprep.export.kohya_rules import TEXT_CACHES, FamilySetting, array_names
 from dataprep.export.names import safe_name
 from dataprep.export.presets import Purpose, TrainPlan, needed_tokens, train_toml
-from dataprep.export.receipt import retouched
+from dataprep.export.receipt import owners, retouched
 from dataprep.export.sync import Report, Wanted, sync
 from dataprep.manifest import BASE, BOX, QUARANTINED, empty_columns
 from dataprep.stage import Context, Row, Stage, TableFunction
@@ -108,7 +108,7 @@ class Export(Stage):
             self._default_folders(),
             self.family,
             ascii_only=self.ascii_names,
-            retouched=set(retouched(context.out).values()),
+            retouched=set(owners(retouched(context.out).values(), placed).values()),
         )
         wanted: list[Wanted] = []
         columns: dict[str, list[str | None]] = {name: [] for name in self.adds.names}
@@ -275,7 +275,13 @@ def tell(report: Report) -> None:
             report.retouched,
             "changed by hand here: the latents show the old pixels and are left out, so that "
             "sd-scripts encodes them itself and `dataprep train` refuses them. Edit the raw picture instead, "
-            "or delete the changed file, and run again",
+            "or take the change back: delete the changed file and run again, which writes it anew (deleted "
+            "once more after that, the picture is left out)",
+        ),
+        (
+            report.orphaned,
+            "changed by hand here, and no raw picture stands for it now (gone, or left out): it is kept, "
+            "and trained without a caption. Delete it here, or put the raw picture back and run again",
         ),
         (_less(report.edited, known), "changed since they were written and not merged: kept as they are"),
         (

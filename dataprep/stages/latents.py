@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from dataprep.export.kohya_rules import (
 )
 from dataprep.inference.vae import Latents as LatentArray
 from dataprep.inference.vae import Pixels, Precision, Vae
-from dataprep.inference.vae_files import load_vae
+from dataprep.inference.vae_files import load_vae, told_scaling
 from dataprep.manifest import BOX
 from dataprep.stage import Context, Row, Stage, TableFunction, per_batch
 from dataprep.stages.mask import mask_view
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     from dataprep.models import Model
     from dataprep.store import Blobs
 
+_LOG = logging.getLogger(__name__)
 SUFFIX = ".npz"  # of the blobs
 _FORMAT = ".format"  # of the note which number format was chosen
-# Of families whose latents have as many channels, told by a diffusers folder's config.json.
-_SCALINGS: Mapping[Family, float] = {"sd3": 1.5305, "flux": FLUX_SCALE}
+# The mark of families whose latents have as many channels; sdxl's VAE mended for fp16 has sdxl's.
+_SCALINGS: Mapping[Family, float] = {
+    "sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025, "sd3": 1.5305, "flux": FLUX_SCALE,
+}  # fmt: skip
 _OVERFLOW = {"error": "overflow: the VAE makes no finite latents of this picture, in float32 either"}
 
 
@@ -92,8 +96,14 @@ class Latents(Stage):
         model = context.models["vae"]
         precision = self._format(model, context.blobs)
         vae = Vae(lambda: load_vae(Path(model.path)), context.device, precision, self.tile_px)
-        if wrong := _not_of(self.family, vae.channels, vae.scaling):
+        scaling = told_scaling(Path(model.path))
+        if wrong := _not_of(self.family, vae.channels, scaling):
             raise ModelError(f"{model.path}: {wrong}")
+        if scaling is None:
+            _LOG.info(
+                "%s: nothing in it tells which family this VAE is of; it is taken for %s's, as the settings "
+                "(models, family) say", model.path, self.family,
+            )  # fmt: skip
 
         def load(row: Row) -> View:
             if row["box"] is None or row["bucket_width"] is None:
@@ -176,24 +186,24 @@ class Latents(Stage):
         blobs.put(view.key, SUFFIX, write)
 
 
-def _not_of(family: Family, channels: int, scaling: float) -> str:
+def _not_of(family: Family, channels: int, scaling: float | None) -> str:
     """Why a VAE is not of a family of base models, "" as far as it can be.
 
     Args:
         family: as set.
         channels: of its latents.
-        scaling: its configuration's scaling_factor.
+        scaling: its scaling factor, None where nothing tells it.
     """
     wanted = CACHE_STYLES[family].channels
-    told = next((name for name, factor in _SCALINGS.items() if abs(scaling - factor) < 1e-4), None)
     fitting = [name for name, style in CACHE_STYLES.items() if style.channels == channels]
-    if channels == wanted and (told is None or told == family):
+    told = [name for name in fitting if scaling is not None and abs(scaling - _SCALINGS[name]) < 1e-4]
+    if channels == wanted and (not told or family in told):
         return ""
-    is_told = told in fitting
-    name = told if is_told else " or ".join(fitting)
-    said = f"makes {channels} latent channels, family {family} has {wanted}"
-    if is_told:
-        said = f"is {told}'s (scaling_factor {scaling:g}), latents.family is {family}"
+    name = " or ".join(told or fitting)
+    said = f"makes {channels} latent channels, family {family} has {wanted}" * (channels != wanted)
+    if told:
+        marks = ", ".join(filter(None, [f"scaling_factor {scaling:g}", said]))
+        said = f"is {name}'s ({marks}), latents.family is {family}"
     way = f"name the family of your base model, models = '..., family={name}'; " * bool(name)
     return f"this VAE {said}: {way}or choose the VAE that belongs to the base model"
 

@@ -55,6 +55,14 @@ class Reg(Stage):
         Literal["character", "style", "outfit", "pose", "object"],
         Field(description="what the LoRA shall learn"),
     ] = "character"
+    source: Annotated[
+        str | None,
+        Field(
+            exclude=True,  # the project's reg by another name: what it means is in the rows
+            description="folder of class images, or generate; the same as reg = ... at the top of the file, "
+            "which cannot stand beside a table [reg]",
+        ),
+    ] = None
     repeats: Annotated[
         int | None,
         Field(

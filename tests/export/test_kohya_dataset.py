@@ -251,6 +251,26 @@ def test_a_second_data_set_of_other_pictures_or_sizes_is_told(folder: Folder) ->
     assert "bucket_reso_steps = 60" in folder.write(end=refused).differences()[0]
 
 
+def test_a_data_set_without_folders_is_passed_over_as_sd_scripts_does(folder: Folder) -> None:
+    view = folder.write(end="\n[[datasets]]\nresolution = 128\n").view()
+    assert view.starts
+    assert [picture.file for picture in view.pictures] == ["img/2_sks girl/a.png", "reg/1_girl/a.png"]
+    assert "2 data sets, planned 1" in view.problems[0]
+
+
+def test_pictures_set_aside_for_validation_are_not_counted_as_seen(folder: Folder) -> None:
+    for name in "bcde":
+        Image.new("RGB", SIZE).save(folder.root / f"img/2_sks girl/{name}.png")
+        (folder.root / f"img/2_sks girl/{name}.txt").write_text("sks girl\n")
+    folder.write(old="[[datasets]]\n", new="[[datasets]]\nvalidation_split = 0.3\n")
+    text = describe(folder.view())  # ceil(5 x 0.7) = 4 of 5
+    assert "4 training pictures, 8 with repeats (1 more are set aside for validation)" in text
+    assert "in 1 buckets, these included: 128x64 5" in text
+    assert "1 of 1 class pictures, together 8 times an epoch" in text
+    folder.write()
+    assert "5 training pictures, 10 with repeats, in 1 buckets: " in describe(folder.view())
+
+
 def test_a_set_of_another_kind_is_told(folder: Folder) -> None:
     (found,) = folder.write(end='metadata_file = "captions.json"\n').differences()
     assert "captions and sizes come from that file" in found

@@ -384,7 +384,7 @@ def test_outputs_of_t5_belong_to_the_options_that_they_were_made_with(tmp_path: 
     assert picture.texts_refused == "they were made with apply_t5_attn_mask off"
 
 
-def test_large_files_of_texts_are_not_read_whole_and_checked_by_time(tmp_path: Path) -> None:
+def test_large_files_of_texts_are_checked_by_their_checksums_and_by_time(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "flux")
     folder.add("a")
     (tmp_path / "train.toml").write_text(TO_DISK + "cache_text_encoder_outputs_to_disk = true\n")
@@ -401,6 +401,11 @@ def test_large_files_of_texts_are_not_read_whole_and_checked_by_time(tmp_path: P
     (picture,) = read_folder(tmp_path, "flux").pictures
     assert picture.texts is not None
     assert (picture.texts.sha256, picture.texts.shapes["t5_out"]) == ("", (512, 1100))
+    before, rotten = cache.stat(), bytearray(data)
+    rotten[len(rotten) // 2] ^= 1
+    cache.write_bytes(rotten)
+    os.utime(cache, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert any("broken (Bad CRC-32" in found for found in folder.differences())
     np.savez(cache, **(arrays | {"t5_out": np.ones((512, 1100))}))
     assert any("outputs were changed after" in found for found in folder.differences())
 

@@ -40,7 +40,7 @@ def found(prepared: Path, base_path: Path) -> dict[str, str]:
         rank=8, alpha=4, steps=2, min_snr_gamma=5, noise_offset=0.05, shuffle=True, prior_loss_weight=0.7
     )
     base = load_base(base_path, "cpu", torch.float32)
-    data, run = Prepared(prepared, config), Run("golden_db", 0.0, 2, "eps")
+    data, run = Prepared(prepared, config), Run("golden_db", 0.0, 2, "eps", "f" * 64)
     return training_metadata(config, base, data, run) | modelspec(config, base, data, run)
 
 
@@ -80,8 +80,9 @@ def test_values_that_do_not_hang_on_the_set_equal_sd_scripts(found: dict[str, st
 
 def test_tags_buckets_and_folders_are_counted_from_the_set(prepared: Path, found: dict[str, str]) -> None:
     data = Prepared(prepared, TrainConfig())
-    assert tag_frequency(data)["2_sks girl"]["sks girl"] == 5
-    assert tag_frequency(data)["1_girl"] == {"girl": 3}
+    tags = tag_frequency((image.folder, image.lines) for image in data.images)
+    assert tags["2_sks girl"]["sks girl"] == 5
+    assert tags["1_girl"] == {"girl": 3}
     info = bucket_info(data)
     assert sum(bucket["count"] for bucket in info["buckets"].values()) == 20  # type: ignore[attr-defined]
     assert json.loads(found["ss_dataset_dirs"]) == {"2_sks girl": {"n_repeats": 2, "img_count": 5}}
@@ -117,6 +118,6 @@ def test_the_network_names_what_reads_it(
 ) -> None:
     config = TrainConfig(rank=8, alpha=4, network=network)
     base = load_base(base_path, "cpu", torch.float32)
-    found = training_metadata(config, base, Prepared(prepared, config), Run("x", 0.0, 2, "eps"))
+    found = training_metadata(config, base, Prepared(prepared, config), Run("x", 0.0, 2, "eps", "f" * 64))
     assert found["ss_network_module"] == module
     assert json.loads(found.get("ss_network_args", "null")) == args

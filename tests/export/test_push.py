@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from dataprep.errors import ConfigError, MachineError
 from dataprep.export.prepared import Prepared
-from dataprep.export.push import ask, plan_push, push
+from dataprep.export.push import ask, data_set_card, plan_push, push
 from dataprep.model_files import http_error
 
 
@@ -72,6 +73,17 @@ def test_an_imagefolder_with_a_card_arrives_in_a_private_repository(prepared: Pr
     }  # fmt: skip
     front = yaml.safe_load(hub.files["README.md"].decode().split("---")[1])
     assert front["configs"][0]["data_files"][0] == {"split": "train", "path": "train/**"}
+
+
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [(999, "n<1K"), (1_000, "1K<n<10K"), (10_000, "10K<n<100K"), (100_000, "100K<n<1M"), (10**6, "1M<n<10M")],
+)
+def test_the_card_says_how_many_pictures_there_are_in_the_hubs_words(
+    prepared: Prepared, pictures: int, said: str
+) -> None:
+    many = replace(prepared, pictures=prepared.pictures[:1] * pictures)
+    assert f"size_categories: [{said}]" in data_set_card(many, {})
 
 
 def test_a_refusal_says_what_to_check(prepared: Prepared) -> None:

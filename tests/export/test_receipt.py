@@ -10,11 +10,13 @@ from dataprep.export.receipt import (
     SCHEMA,
     Entry,
     journal,
+    owners,
     read_receipt,
     receipt_file,
     to_table,
     write_receipt,
 )
+from dataprep.store import write_table
 
 
 def entry(out: Path, file: str, text: str) -> Entry:
@@ -68,3 +70,25 @@ def test_a_broken_receipt_is_named_with_the_way_out(tmp_path: Path) -> None:
     receipt_file(tmp_path).write_bytes(b"not parquet")
     with pytest.raises(InputError, match="Move it away"):
         read_receipt(tmp_path)
+
+
+def test_a_receipt_of_before_changed_pictures_were_remembered_is_read(tmp_path: Path) -> None:
+    table = to_table([entry(tmp_path, "a", "1")])
+    write_table(receipt_file(tmp_path), table.drop_columns(["retouched"]))
+    assert read_receipt(tmp_path).equals(table)
+
+
+def test_a_picture_belongs_to_the_row_of_its_id_or_to_the_one_of_the_same_bytes() -> None:
+    rows = [
+        {"id": "1", "sha256": "x", "view": "", "role": "train"},
+        {"id": "2", "sha256": "y", "view": "", "role": "train"},
+        {"id": "3", "sha256": "y", "view": "head", "role": "train"},
+        {"id": "4", "sha256": "z", "view": "", "role": "train"},
+        {"id": "5", "sha256": "z", "view": "", "role": "train"},
+    ]
+    told = {"a": ("1", "y"), "b": ("gone", "y"), "c": ("gone", "z"), "d": ("gone", None)}
+    entries = [
+        dict.fromkeys(SCHEMA.names) | {"file": file, "id": id_, "image_sha256": sha256, "role": "train"}
+        for file, (id_, sha256) in told.items()
+    ]
+    assert owners(entries, rows) == {"a": "1", "b": "2"}  # of two alike, nobody can say which

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from dataprep.errors import ConfigError
-from dataprep.inference.base import Base, load_base
+from dataprep.inference.base import Base, load_base, model_name
 from dataprep.inference.sampling import (
     Prompt,
     Sampler,
@@ -125,3 +126,43 @@ def test_a_picture_says_its_order_in_a1111s_form(base: Base, tmp_path: Path) -> 
     assert other.info["parameters"].startswith(
         "a\nSteps: 1, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 64x72"
     )
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("name", ["ddim", "euler", "euler_a", "dpm++_2m"])
+@pytest.mark.parametrize("steps", [1, 2, 4, 20, 30, 50, 400, 500, 501, 600, 999, 1000])
+def test_drawing_begins_where_latents_are_noise_at_any_number_of_steps(
+    base: Base, name: str, steps: int
+) -> None:
+    scheduler = make_scheduler(name, base, steps=steps)
+    scheduler.set_timesteps(steps)
+    assert len(scheduler.timesteps) == steps
+    assert 750 <= float(scheduler.timesteps.max()) <= 999
+    assert float(scheduler.timesteps.min()) >= 0
+    if steps in (4, 20, 30, 50):  # spaced as Stable Diffusion was published
+        assert scheduler.config.timestep_spacing == "leading"
+    latents = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+    for t in scheduler.timesteps:
+        latents = scheduler.step(torch.zeros(1, 4, 2, 2), t, latents).prev_sample
+    assert latents.isfinite().all()
+
+
+def test_one_step_begins_at_the_last_timestep(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(base.unet, "forward", _noting(base.unet.forward, asked))
+    Sampler(base).draw([parse_prompt("a girl --s 1 --w 64 --h 64")])
+    assert asked == [999]
+
+
+def _noting(forward: Any, asked: list[int]) -> Any:
+    def noted(sample: torch.Tensor, timestep: torch.Tensor, *args: Any, **options: Any) -> Any:
+        asked.append(int(timestep))
+        return forward(sample, timestep, *args, **options)
+
+    return noted
+
+
+def test_a_hub_models_name_is_its_repository(tmp_path: Path) -> None:
+    cached = tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
+    assert model_name(cached) == "org/name"
+    assert model_name(tmp_path / "model.safetensors") == "model.safetensors"

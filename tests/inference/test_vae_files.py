@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from dataprep.errors import ModelError
 from dataprep.inference.torch_compat import prepare_torch
 from dataprep.inference.vae import Vae
-from dataprep.inference.vae_files import load_vae
+from dataprep.inference.vae_files import load_vae, told_scaling
 from dataprep.models import find
 
 
@@ -128,3 +128,32 @@ def test_a_file_without_a_vae_is_named(tmp_path: Path) -> None:
         load_vae(tmp_path / "m.safetensors")
     with pytest.raises(ModelError, match="no such VAE"):
         load_vae(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("mark", "scaling"),
+    [
+        ("conditioner.embedders.1.x", 0.13025),
+        ("cond_stage_model.transformer.x", 0.18215),
+        ("model.diffusion_model.double_blocks.0.x", 0.3611),
+        ("", None),
+    ],
+)
+def test_a_checkpoint_tells_the_scaling_factor_of_its_vae_and_a_vae_alone_does_not(
+    tmp_path: Path, mark: str, scaling: float | None
+) -> None:
+    tensors = {f"first_stage_model.{k}": v for k, v in original_names(tiny().state_dict(), 3).items()}
+    file = tmp_path / "one.safetensors"
+    save_file(
+        tensors | ({mark: tensors["first_stage_model.encoder.conv_in.bias"].clone()} if mark else {}), file
+    )
+    load_vae(file)
+    assert told_scaling(file) == scaling
+
+
+def test_a_folder_tells_the_scaling_factor_only_where_its_configuration_does(tmp_path: Path) -> None:
+    tiny(scaling_factor=0.13025).save_pretrained(tmp_path / "model/vae")
+    assert told_scaling(tmp_path / "model") == told_scaling(tmp_path / "model/vae") == 0.13025
+    config = tmp_path / "model/vae/config.json"
+    config.write_text(config.read_text().replace('"scaling_factor": 0.13025,', ""))
+    assert told_scaling(tmp_path / "model") is None

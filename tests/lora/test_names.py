@@ -30,11 +30,11 @@ def test_modules_belong_to_their_block(module: str, block: str | None) -> None:
 
 
 def test_values_come_by_name_or_as_25_numbers() -> None:
-    assert block_values({"MID": 4}) == {"MID": 4}
-    assert block_values(",".join(["2"] * 25)) == dict.fromkeys(BLOCKS, 2.0)
-    assert block_values(None) is None
+    assert block_values({"MID": 4}, "block_ranks") == {"MID": 4}
+    assert block_values(",".join(["2"] * 25), "block_rates") == dict.fromkeys(BLOCKS, 2.0)
+    assert block_values(None, "block_rates") is None
     with pytest.raises(ValueError, match="unknown block"):
-        block_values({"IN12": 1})
+        block_values({"IN12": 1}, "block_ranks")
 
 
 def test_sgm_names_of_the_places_that_differ() -> None:

@@ -132,6 +132,63 @@ def test_what_is_of_stable_diffusion_2_is_trained_as_such_without_ss_v2(metadata
     assert "v2" not in flat(as_config(golden))
 
 
+def test_an_architecture_of_stable_diffusion_2_at_768_predicts_v() -> None:
+    golden = {name: text for name, text in GOLDEN.items() if name != "modelspec.prediction_type"}
+    told = {"modelspec.architecture": "stable-diffusion-v2-768-v/lora"}
+    assert flat(as_config(golden | told))["v_parameterization"] is True
+    assert "v_parameterization" not in as_config(golden | told | {"modelspec.prediction_type": "epsilon"})
+    assert "v_parameterization" not in as_config(
+        golden | {"modelspec.architecture": "stable-diffusion-v2-512"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "text"), [("network_dim", "Dynamic"), ("text_encoder_lr", "[]"), ("cache_latents", "maybe")]
+)
+def test_what_is_no_number_is_a_comment_that_says_why(key: str, text: str, tmp_path: Path) -> None:
+    from dataprep.training.settings import load_config
+
+    written = as_config(GOLDEN | {f"ss_{key}": text})
+    assert key not in flat(written)
+    assert f'# {key} = "{text}"  # no number, nor true or false' in written
+    (tmp_path / "train.toml").write_text(written, "utf-8")
+    load_config(tmp_path / "train.toml")
+    assert "no number" not in as_config(GOLDEN)
+
+
+def test_an_empty_list_of_rates_is_as_if_not_given(tmp_path: Path) -> None:
+    from dataprep.training.settings import load_config
+
+    (tmp_path / "train.toml").write_text("text_encoder_lr = []\nlearning_rate = 0.5\n", "utf-8")
+    (tmp_path / "plain.toml").write_text("learning_rate = 0.5\n", "utf-8")
+    assert load_config(tmp_path / "train.toml")[0] == load_config(tmp_path / "plain.toml")[0]
+
+
+@pytest.mark.parametrize("metadata", [{}, {"ss_network_dim": "Dynamic", "ss_network_alpha": "None"}])
+def test_a_file_without_metadata_is_told_by_its_tensors(tmp_path: Path, metadata: dict[str, str]) -> None:
+    lora = tmp_path / "a.safetensors"
+    module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {
+        f"{module}.lora_down.weight": np.zeros((6, 1024), np.float32),
+        f"{module}.lora_up.weight": np.zeros((320, 6), np.float32),
+    }
+    save_file(tensors | {f"{module}.alpha": np.array(3.0, np.float32)}, lora, metadata)
+    written = CliRunner().invoke(app, ["inspect", str(lora), "--as-config"]).output
+    assert flat(written) == {
+        "network_module": "networks.lora",
+        "network_dim": 6,
+        "network_alpha": 3,
+        "v2": True,
+    }
+    assert "network_dim = 6  # not in the metadata: told by the tensors" in written
+    save_file(tensors, lora, metadata)
+    written = CliRunner().invoke(app, ["inspect", str(lora), "--as-config"]).output
+    assert flat(written)["network_alpha"] == 6  # a change that nothing scales
+    save_file(tensors, lora, {"ss_network_dim": "8", "ss_v2": "False"})
+    written = CliRunner().invoke(app, ["inspect", str(lora), "--as-config"]).output
+    assert (flat(written)["network_dim"], flat(written)["v2"]) == (8, False)  # what was said stands
+
+
 def test_no_setting_of_the_metadata_is_dropped_silently(tmp_path: Path) -> None:
     from dataprep.training.settings import load_config
 

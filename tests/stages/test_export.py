@@ -16,7 +16,7 @@ from PIL import Image
 from dataprep.curate.taken import Taken, note_taken
 from dataprep.digest import file_sha256
 from dataprep.errors import InputError
-from dataprep.export.kohya_reader import differences, read_folder
+from dataprep.export.kohya_reader import describe, differences, read_folder
 from dataprep.export.kohya_rules import latent_arrays
 from dataprep.export.receipt import SCHEMA, read_receipt, retouched
 from dataprep.manifest import merge
@@ -504,15 +504,69 @@ def test_latents_that_a_trainer_made_before_a_picture_was_changed_are_removed(
     export(context, table)
     picture = context.out / "img/2_sks girl/a.png"
     own = picture.with_name("a_0128x0064_sd.npz")
-    own.write_bytes(b"of the old pixels")
+    np.savez(own, latents=np.zeros(3))  # of the old pixels
     os.utime(own, ns=(10**9, 10**9))
     retouch(picture)
     export(context, table)
     assert not own.exists()
-    own.write_bytes(b"of the new pixels")
+    np.savez(own, latents=np.ones(3))  # of the new ones
     os.utime(own, ns=(2**62, 2**62))
     export(context, table)
     assert own.exists()
+
+
+def test_a_picture_changed_by_hand_goes_with_its_raw_file_to_a_new_name(
+    context: Context, placed_row: Make, as_table: Tabulate, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = with_latents(placed_row("002.png"), context, "aa11")
+    export(context, as_table([old]))
+    folder = context.out / "img/2_sks girl"
+    retouch(folder / "002.png")
+    pixels = (folder / "002.png").read_bytes()
+    (context.raw / "002.png").rename(context.raw / "renamed.png")
+    renamed = old | {"id": "1" * 64, "path": "renamed.png"}
+    for _ in range(2):
+        table = export(context, as_table([renamed]))
+        assert {path.name for path in folder.iterdir()} == {"renamed.png", "renamed.txt"}
+        assert (folder / "renamed.png").read_bytes() == pixels
+        assert differences(read_folder(context.out), table) == []
+    assert [entry["id"] for entry in retouched(context.out).values()] == ["1" * 64]
+    caplog.clear()
+    table = export(context, as_table([with_latents(placed_row("b.png", (64, 64)), context, "bb11")]))
+    assert (folder / "renamed.png").read_bytes() == pixels
+    assert "no raw picture stands for it" in caplog.text
+    assert "Delete it here" in caplog.text
+    (folder / "renamed.png").unlink()
+    table = export(context, table)
+    assert differences(read_folder(context.out), table) == []
+
+
+def test_latents_that_sd_scripts_makes_of_a_picture_changed_by_hand_are_accepted(
+    context: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    table = as_table([with_latents(placed_row("a.png"), context, "aa11")])
+    export(context, table)
+    picture = context.out / "img/2_sks girl/a.png"
+    retouch(picture)
+    export(context, table)
+    own = picture.with_name("a_0128x0064_sd.npz")
+    arrays = latent_arrays(np.ones((4, 8, 16), np.float32), (128, 64), (128, 64), "", "sd1")
+    np.savez(own, **{name: array for name, array in arrays.items() if name != "fingerprint"})
+    after = export(context, table)
+    assert own.exists()
+    assert differences(read_folder(context.out), after) == []
+    assert "latents accepted for 1 of 1 pictures, of 1 made by a trainer" in describe(
+        read_folder(context.out)
+    )
+    os.utime(own, ns=(10**9, 10**9))
+    (wrong,) = differences(read_folder(context.out), after)
+    assert "is of what the picture was before it was changed" in wrong
+    after = export(context, table)
+    assert differences(read_folder(context.out), after) == []
+    assert not own.exists()
+    own.write_bytes(b"PK\3\4, and killed")
+    export(context, table)
+    assert not own.exists()
 
 
 def rot(path: Path, at: float = 0.5) -> None:
@@ -547,14 +601,15 @@ def test_latents_that_a_disk_damaged_are_written_anew_and_named(
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("width", [768, 60_000])  # T5's are 8 MB and not hashed
 def test_damaged_text_encoder_outputs_are_written_anew(
-    context: Context, placed_row: Make, as_table: Tabulate
+    width: int, context: Context, placed_row: Make, as_table: Tabulate
 ) -> None:
     def write(path: Path) -> None:
         with path.open("wb") as file:
             np.savez(
                 file,
-                hidden_state1=np.zeros((77, 768), np.float32),
+                hidden_state1=np.zeros((77, width), np.float32),
                 hidden_state2=np.zeros((77, 1280), np.float32),
                 pool2=np.zeros(1280, np.float32),
                 fingerprint=np.array("bb11"),
@@ -587,7 +642,8 @@ def test_a_picture_changed_by_hand_goes_with_its_row_to_a_new_name(
         assert table["latents_file"].to_pylist() == [None, "img/2_sks girl/b_02_0128x0064_sd.npz"]
         assert not picture.exists()
         assert not picture.with_suffix(".txt").exists()
-        assert retouched(context.out) == {f"img/2_sks girl/{moved.name}": row["id"]}
+        found = {file: entry["id"] for file, entry in retouched(context.out).items()}
+        assert found == {f"img/2_sks girl/{moved.name}": row["id"]}
     table = export(context, as_table([row | {"folder": "3_sks girl"}]))
     assert {path.name for path in (context.out / "img").iterdir()} == {"3_sks girl"}
     assert (context.out / "img/3_sks girl/b.png").read_bytes() == red

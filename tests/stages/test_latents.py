@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -199,6 +201,41 @@ def test_a_vae_of_another_family_is_told_with_the_settings_to_change(
     context = replace(context, models={"vae": Model("vae", "tiny", folder, "e" * 64)})
     with pytest.raises(ModelError, match=said):
         Latents(family=family).open(context)
+
+
+@pytest.mark.parametrize(
+    ("family", "scaling", "said"),
+    [
+        ("sd1", 0.13025, r"is sdxl's \(scaling_factor 0.13025\), latents.family is sd1.*family=sdxl"),
+        ("sdxl", 0.18215, r"is sd1 or sd2's \(scaling_factor 0.18215\)"),
+        ("sd2", 0.18215, ""),
+        ("sdxl", 0.13025, ""),
+        ("sdxl", 0.5, ""),  # of a model that somebody trained: no mark
+        ("sdxl", None, ""),
+    ],
+)
+def test_a_vae_of_as_many_channels_is_told_by_its_scaling_factor(
+    context: Context, tmp_path: Path, family: Family, scaling: float | None, said: str
+) -> None:
+    folder = save_vae(tmp_path / "vae", 4)
+    config = json.loads((folder / "config.json").read_text()) | {"scaling_factor": scaling}
+    told = {name: value for name, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(told))
+    context = replace(context, models={"vae": Model("vae", "tiny", folder, "e" * 64)})
+    with pytest.raises(ModelError, match=said) if said else nullcontext():
+        Latents(family=family).open(context)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_vae_alone_in_a_file_is_taken_at_its_word_and_that_is_said(
+    is_folder: bool, vae_folder: Path, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    (file,) = vae_folder.glob("*.safetensors")
+    path = vae_folder if is_folder else file
+    context = replace(context, models={"vae": Model("vae", "one", path, "e" * 64)})
+    caplog.set_level(logging.INFO, "dataprep")
+    Latents(family="sd1" if is_folder else "sdxl").open(context)
+    assert ("it is taken for sdxl's, as the settings" in caplog.text) != is_folder
 
 
 @pytest.mark.parametrize(("family", "scale", "shift"), [("sd3", 1.0, 0.0), ("flux", 0.3611, 0.1159)])
