@@ -290,7 +290,7 @@ def inspect(
 
     reports = [inspect_file(path, check_hashes=hashes) for path in (file, other) if path is not None]
     if as_config or out:
-        typer.echo(save_config(reports[0].metadata, out), nl=False)
+        typer.echo(save_config(reports[0].metadata, out, reports[0].told_by_tensors), nl=False)
     elif as_json:
         typer.echo(json.dumps([report.as_dict() for report in reports], indent=1, ensure_ascii=False))
     else:

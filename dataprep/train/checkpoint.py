@@ -15,11 +15,12 @@ from torch import Tensor
 from dataprep.errors import ConfigError, InputError
 from dataprep.store import write_bytes
 from dataprep.train.config import TrainConfig
+from dataprep.training.settings import without_gone
 
 # Settings that a resumed run may change: they decide what is shown and kept, or how far it goes.
 _FREE = """output_name steps epochs save_precision compile channels_last checkpoint_every keep_checkpoints
 save_every_epochs save_every_steps samples sample_prompts sample_every_epochs sample_every_steps sampler
-tensorboard comment base"""
+tensorboard comment base"""  # another base must have the same content: refuse_other_base
 FREE = frozenset(_FREE.split())
 
 
@@ -77,6 +78,13 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"))
 
 
+def proven(folder: Path, step: int) -> Path | None:
+    """The newest checkpoint that a loss in order has proven, where the one at `step` (from 0) was not."""
+    # A checkpoint's number is how many steps it has had: with as many as `step`, its weights gave that loss.
+    found = [path for path in checkpoints(folder) if int(path.stem.removeprefix("step-")) < step]
+    return found[-1] if found else None
+
+
 def check_same_run(state: Mapping[str, Any], config: TrainConfig, manifest_sha256: str) -> None:
     """Refuse to go on with other settings or another set than the checkpoint was made with.
 
@@ -84,9 +92,9 @@ def check_same_run(state: Mapping[str, Any], config: TrainConfig, manifest_sha25
         ConfigError: naming each setting that differs.
         InputError: the prepared folder was changed.
     """
-    before, now = json.loads(state["config"]), json.loads(config.model_dump_json())
-    names = sorted({*before, *now} - FREE)
-    changed = [name for name in names if before.get(name) != now.get(name)]
+    now = json.loads(config.model_dump_json())
+    before = json.loads(TrainConfig().model_dump_json()) | without_gone(json.loads(state["config"]))
+    changed = sorted(name for name in {*before, *now} - FREE if before.get(name) != now.get(name))
     if changed:
         differs = ", ".join(f"{name} (was {before.get(name)!r}, is {now.get(name)!r})" for name in changed)
         raise ConfigError(

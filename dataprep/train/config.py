@@ -9,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from dataprep.lora.names import block_values
+from dataprep.lora.names import BLOCKS, block_values
+from dataprep.training.sources import with_source
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, le=10)]
 PerBlock = Mapping[str, float] | None
-
-SELF_TUNING = ("prodigy", "dadaptadam")  # these estimate the rate: they take a multiplier near 1 instead
-PORTABILITY = {
-    "loha": "loha files load in ComfyUI, A1111 and LyCORIS; not in diffusers",
-    "lokr": "lokr files load in ComfyUI, A1111 and LyCORIS; not in diffusers",
-    "dora": "dora is experimental: only peft and LyCORIS draw it exactly; diffusers drops its magnitudes",
-}
 
 
 def setting(default: object, description: str, **limits: Any) -> Any:  # noqa: ANN401 - pydantic's FieldInfo
@@ -53,10 +47,10 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     conv_rank: int | None = setting(None, "Rank of 3x3 convolutions. Unset: rank.", ge=1, le=1024)
     conv_alpha: float | None = setting(None, "Alpha of 3x3 convolutions. Unset: alpha.", gt=0, le=1024)
     block_ranks: Mapping[str, int] | None = setting(
-        None, "Rank by U-Net block (IN00 .. OUT11, or 25 numbers); 0 leaves one out."
+        None, "Rank by U-Net block (IN00 .. OUT11, or 25 numbers), to 1024; 0 leaves one out."
     )
-    block_alphas: PerBlock = setting(None, "Alpha of U-Net blocks, as block_ranks.")
-    block_rates: PerBlock = setting(None, "Factor on unet_rate, as block_ranks; 0 leaves one out.")
+    block_alphas: PerBlock = setting(None, "Alpha of U-Net blocks, as block_ranks; > 0, to 1024.")
+    block_rates: PerBlock = setting(None, "Factor on unet_rate, as block_ranks, to 1000; 0 leaves one out.")
     dropout: Share = setting(
         0.0, "Share of the adapter's input values dropped; sd-scripts drops behind the down matrix."
     )
@@ -148,7 +142,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
     # What is kept and shown
     checkpoint_every: int = setting(200, "Steps between checkpoints (network and optimizer).", ge=1)
-    keep_checkpoints: int = setting(2, "Newest checkpoints that are kept.", ge=1, le=100)
+    keep_checkpoints: int = setting(2, "Newest checkpoints that are kept; full: 2 or more.", ge=1, le=100)
     save_every_epochs: int | None = setting(None, "Also save NAME-000005.safetensors, epochs.", ge=1)
     save_every_steps: int | None = setting(None, "Also save NAME-step00000500.safetensors, steps.", ge=1)
     samples: bool = setting(True, "Draw sample pictures into model/samples/.")
@@ -165,8 +159,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
 
     @field_validator("block_ranks", "block_alphas", "block_rates", mode="before")
     @classmethod
-    def _named_blocks(cls, value: object) -> object:
-        return block_values(value)
+    def _named_blocks(cls, value: object, info: ValidationInfo) -> object:
+        return block_values(value, str(info.field_name))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -184,6 +178,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         huber = self.loss in ("huber", "smooth_l1") and self.huber_schedule != "constant"
         drops = self.dropout or self.rank_dropout or self.module_dropout
         blocks = self.block_ranks or self.block_alphas or self.block_rates
+        ranks, rates = self.block_ranks or {}, self.block_rates or {}
+        changed = any(ranks.get(block, 1) > 0 and rates.get(block, 1) > 0 for block in BLOCKS)
         by_snr = self.min_snr_gamma or self.debiased or self.scale_v_like_noise or huber
         return {
             "train_unet and train_text_encoder are both off: nothing is trained": (
@@ -192,12 +188,15 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
             "network other than lora, dropouts, max_norm and block_* need method network": (
                 other and (kind != "lora" or drops or blocks or self.max_norm)
             ),
+            "block_ranks or block_rates leave out all blocks; see train_unet": self.train_unet
+            and not changed,
+            "method full needs keep_checkpoints of 2 up": self.method == "full" and self.keep_checkpoints < 2,
             "method embedding trains the text side: text encoder is off": (
                 self.method == "embedding" and not words
             ),
             "min_timestep must be below max_timestep": self.min_timestep >= self.max_timestep,
-            "zero_terminal_snr needs target v: pure noise holds no signal to predict": (
-                self.zero_terminal_snr and self.target == "eps"
+            "zero_terminal_snr (pure noise has no signal to predict) and scale_v_like_noise need target v": (
+                self.target == "eps" and (self.zero_terminal_snr or self.scale_v_like_noise)
             ),
             "target flow has no SNR: min_snr_gamma, debiased, scale_v_like_noise and a huber_schedule other "
             "than constant must be off": self.target == "flow" and by_snr,
@@ -214,13 +213,6 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
             "max_norm needs lora or locon": self.max_norm and not plain,
         }
 
-    def warnings(self) -> list[str]:
-        """What is allowed but seldom meant, for the command to print."""
-        found = [PORTABILITY[self.network]] if self.network in PORTABILITY else []
-        if self.optimizer in SELF_TUNING and self.unet_rate < 0.1:
-            found.append(
-                f"{self.optimizer} finds its own rate; set unet_rate to 1 (it is {self.unet_rate:g})"
-            )
-        if self.alpha > self.rank:
-            found.append(f"alpha {self.alpha:g} above rank {self.rank} multiplies the learning rate")
-        return found
+
+for _name, _field in TrainConfig.model_fields.items():  # as `dataprep explain train` prints it
+    _field.description = with_source(_name, str(_field.description))

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dataprep.errors import ConfigError, DiskError, UserError
+from dataprep.errors import DiskError, UserError
 from dataprep.export.lora_metadata import Run, file_facts
 from dataprep.inference.base import Base, Prediction, load_base
 from dataprep.inference.sampling import Sampler, added_conditions, parse_prompt, save_png
@@ -28,8 +28,8 @@ from dataprep.train.captions import Captions
 from dataprep.train.checkpoint import (
     LastGood,
     check_same_run,
-    checkpoints,
     latest_checkpoint,
+    proven,
     refuse_to_lose,
     remove_checkpoints,
     save_checkpoint,
@@ -39,7 +39,7 @@ from dataprep.train.data import Batch, Prepared, seed_of
 from dataprep.train.network import TRAINABLE
 from dataprep.train.objective import Objective
 from dataprep.train.optimizers import lr_at, make_optimizer
-from dataprep.training.base_fits import refuse_other_latents
+from dataprep.training.base_fits import check_base, fingerprint
 from dataprep.training.briefing import check_early, compiler_found, default_prompts, start_notes
 from dataprep.training.cached import base_path
 from dataprep.training.log import Log
@@ -91,7 +91,10 @@ def train(
     # Full fine-tuning keeps its weights in float32, since a step of 1e-5 vanishes in bf16.
     dtype = DTYPES[config.precision] if config.method == "network" and device != "cpu" else torch.float32
     path = base_path(config.base, data.meta)
-    refuse_other_latents(path, data)
+    found = latest_checkpoint(directory / "model" / "checkpoints", mapped=True) if resume else None
+    if found is not None:
+        check_same_run(found, config, data.manifest_sha256)
+    check_base(path, config, data, found)
     base = load_base(path, device, dtype)
     return Trainer(directory, config, data, base, device, on_progress).run(resume=resume)
 
@@ -112,10 +115,6 @@ class Trainer:
         self.directory, self.config, self.data = directory, config, data
         self.device, self.on_progress = device, on_progress
         self.target: Prediction = base.prediction if config.target == "auto" else config.target
-        if config.zero_terminal_snr and self.target != "v":
-            raise ConfigError(
-                f"zero_terminal_snr needs a v-prediction model; {base.path.name} predicts {self.target}"
-            )
         data.to(device, base.vae.config.scaling_factor)
         self.steps = config.steps or math.ceil(config.epochs * data.batches_per_epoch / config.accumulation)
         self.name = config.output_name or str(data.meta.get("trigger") or "lora")
@@ -132,7 +131,7 @@ class Trainer:
         self.captions = Captions(self.base, config, self.steps)
         self.scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
         self.log = Log(directory / "log" / "train.jsonl", tensorboard=config.tensorboard)
-        self.facts = Run(self.name, time.time(), self.steps, self.target)
+        self.facts = Run(self.name, time.time(), self.steps, self.target, fingerprint(base.path))
         self.step, self.smoothed, self.rise = 0, math.nan, Rise()
         # All weights of a model, twice more, would be too much memory: there the checkpoints have to do.
         self.good = LastGood({} if config.method == "full" else self.network.state())
@@ -182,9 +181,8 @@ class Trainer:
         found = latest_checkpoint(self.folder / "checkpoints") if resume else None
         if found is None:
             remove_checkpoints(self.folder / "checkpoints")
-            self.log.start(self.config, self.name, self.steps, self.base.path)
+            self.log.start(self.config, self.name, self.steps, self.base.path, self.facts.fingerprint)
         else:
-            check_same_run(found, self.config, self.data.manifest_sha256)
             self.network.load(found["network"])
             self.optimizer.load_state_dict(found["optimizer"])
             self.scaler.load_state_dict(found["scaler"])
@@ -252,9 +250,8 @@ class Trainer:
     def _diverged(self, step: int, what: str) -> UserError:
         """The error for a loss or gradient that is lost at a step (from 0); saves the last good weights."""
         rows = [row for number in self._batches_of(step) for row in self.data.rows(number)]
-        found = checkpoints(self.folder / "checkpoints")
-        kept = str(found[-1]) if found else "none: it was lost at once"
-        if self.good.step:
+        kept = str(proven(self.folder / "checkpoints", step) or "none: it was lost at once")
+        if self.good.state and self.good.step:
             self.good.restore()
             self.step = self.good.step
             try:
@@ -338,6 +335,8 @@ class Trainer:
             "steps": self.steps,
             "smoothed": self.smoothed,
             "config": self.config.model_dump_json(),
+            "base": str(self.base.path.resolve()),
+            "fingerprint": self.facts.fingerprint,
             "manifest": self.data.manifest_sha256,
             "network": self.network.state(),
             "optimizer": self.optimizer.state_dict(),
@@ -369,8 +368,8 @@ class Trainer:
             clip_skip=config.clip_skip,
             weighted=config.weighted,
         )
-        lines = config.sample_prompts or default_prompts(self.data)
-        pictures = sampler.draw([parse_prompt(line) for line in lines])
+        prompts = [parse_prompt(line) for line in config.sample_prompts]
+        pictures = sampler.draw(prompts or default_prompts(self.data))
         self._training_mode()
         for i, picture in enumerate(pictures):
             path = folder / f"{self.name}-{when}-{i:02d}.png"

@@ -74,6 +74,10 @@ def inject(model: nn.Module, plan: Mapping[str, Size], config: TrainConfig) -> N
     """Put a zero change of the planned sizes into a model, in place, drawn from torch's seed."""
     from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 
+    if not plan:
+        raise ConfigError(
+            "block_ranks and block_rates leave out every U-Net module that this network changes"
+        )
     common: dict[str, Any] = {
         "r": config.rank,
         "target_modules": list(plan),

@@ -11,8 +11,9 @@ import torch
 
 from dataprep.errors import ConfigError
 from dataprep.inference.base import CHUNK
-from dataprep.inference.sampling import parse_prompt
+from dataprep.inference.sampling import Prompt, parse_prompt
 from dataprep.inference.tokens import plain_ids
+from dataprep.tags.assemble import without_trigger
 from dataprep.train.config import TrainConfig
 from dataprep.train.optimizers import make_optimizer
 from dataprep.training.base_fits import latents_note
@@ -95,17 +96,20 @@ def caption_notes(said: Sequence[Sequence[str]], captions: Captions) -> list[str
     return found
 
 
-def default_prompts(data: Prepared, count: int = 2) -> tuple[str, ...]:
-    """Captions of the first images, each as it is and without its trigger, from the same noise."""
-    trigger = str(data.meta.get("trigger") or "")
-    images = [image for image in data.images if not image.reg and image.lines]
+def default_prompts(data: Prepared, count: int = 2) -> list[Prompt]:
+    """Captions of the first images, each as it is and without its trigger, from the same noise.
+
+    They are no prompt lines: whatever a caption says is drawn, be it ` --word`.
+    """
+    trigger, class_word = str(data.meta.get("trigger") or ""), data.meta.get("class_word")
     prompts = []
+    images = [image for image in data.images if not image.reg and image.lines]
     for number, image in enumerate(images[:count]):
-        tags = [tag.strip() for tag in image.lines[0].split(",")]
-        rest = (
-            [" ".join(word for word in tag.split() if word != trigger) for tag in tags] if trigger else tags
-        )
-        texts = [", ".join(tags), ", ".join(tag for tag in rest if tag)]
+        text = image.lines[0]
+        bare = without_trigger(text, trigger, class_word).strip(" ,") if trigger else text
         width, height = image.bucket
-        prompts += [f"{text} --w {width} --h {height} --d {number} --s 20" for text in dict.fromkeys(texts)]
-    return tuple(prompts)
+        prompts += [
+            Prompt(said, width=width, height=height, seed=number, steps=20)
+            for said in dict.fromkeys((text, bare))
+        ]
+    return prompts

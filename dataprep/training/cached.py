@@ -115,8 +115,8 @@ def _refuse_retouched(directory: Path, pictures: set[str]) -> None:
     if changed:
         raise InputError(
             f"{directory}: {len(changed)} pictures were changed by hand since they were encoded: "
-            f"{', '.join(changed[:5])}. Edit the raw pictures instead, or delete these files, then "
-            f"`dataprep run RAW --out {directory}` again"
+            f"{', '.join(changed[:5])}. Edit the raw pictures instead, then "
+            f"`dataprep run RAW --out {directory}` again, which also says how to take such a change back"
         )
 
 

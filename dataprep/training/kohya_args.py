@@ -5,133 +5,31 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dataprep.errors import ConfigError
 from dataprep.train.config import TrainConfig  # the one list of our names
-
-# Settings that mean the same in both, under another name.
-RENAMED = {
-    "pretrained_model_name_or_path": "base",
-    "network_dim": "rank",
-    "network_alpha": "alpha",
-    "scale_weight_norms": "max_norm",
-    "max_train_steps": "steps",
-    "max_train_epochs": "epochs",
-    "train_batch_size": "batch_size",
-    "gradient_accumulation_steps": "accumulation",
-    "unet_lr": "unet_rate",
-    "lr_scheduler": "schedule",
-    "lr_warmup_steps": "warmup",
-    "lr_scheduler_num_cycles": "cycles",
-    "lr_scheduler_power": "power",
-    "loss_type": "loss",
-    "debiased_estimation_loss": "debiased",
-    "scale_v_pred_loss_like_noise_pred": "scale_v_like_noise",
-    "multires_noise_iterations": "multires_iterations",
-    "multires_noise_discount": "multires_discount",
-    "ip_noise_gamma": "input_perturbation",
-    "masked_loss": "masked",
-    "alpha_mask": "masked",
-    "max_token_length": "token_length",
-    "shuffle_caption": "shuffle",
-    "caption_separator": "separator",
-    "caption_dropout_rate": "caption_dropout",
-    "caption_dropout_every_n_epochs": "caption_dropout_every",
-    "caption_tag_dropout_rate": "tag_dropout",
-    "enable_wildcard": "wildcard",
-    "weighted_captions": "weighted",
-    "flip_aug": "flip",
-    "mixed_precision": "precision",
-    "torch_compile": "compile",
-    "save_every_n_epochs": "save_every_epochs",
-    "save_every_n_steps": "save_every_steps",
-    "sample_every_n_epochs": "sample_every_epochs",
-    "sample_every_n_steps": "sample_every_steps",
-    "sample_sampler": "sampler",
-    "training_comment": "comment",
-}
-
-# Answered by the prepared folder: what its pictures, buckets, repeats and latents are was decided by `run`.
-_FROM_FOLDER = """train_data_dir reg_data_dir dataset_config in_json resolution enable_bucket
-min_bucket_reso max_bucket_reso bucket_reso_steps bucket_no_upscale caption_extension cache_latents
-cache_latents_to_disk cache_info dataset_repeats skip_cache_check vae_batch_size resize_interpolation"""
-FROM_FOLDER = frozenset(_FROM_FOLDER.split())
-FROM_THE_FOLDER = "decided by the prepared folder"  # how the line begins that names these
-# Answered by this program: the family is read from the model, kernels are chosen, output has one place.
-_OURS = """v2 sdxl output_dir logging_dir log_with log_prefix xformers sdpa mem_eff_attn
-max_data_loader_n_workers persistent_data_loader_workers lowram highvram no_half_vae save_model_as
-cache_text_encoder_outputs cache_text_encoder_outputs_to_disk console_log_level prior_preservation
-num_cpu_threads_per_process"""
-OURS = frozenset(_OURS.split())
-
-# Not here, and said so where the value asks for anything: each with the value that asks for nothing.
-_NOT_HERE = """noise_offset_random_strength adaptive_noise_scale ip_noise_gamma_random_strength
-v_pred_like_loss token_warmup_step"""
-NOT_HERE = dict.fromkeys(_NOT_HERE.split(), 0) | {"huber_scale": 1, "token_warmup_min": 1}
-
-# Where sd-scripts' file is silent, what it takes for granted and this program does not, in our names.
-SILENT: dict[str, Any] = {
-    "rank": 4,
-    "alpha": 1.0,
-    "batch_size": 1,
-    "unet_rate": 2e-6,
-    "text_encoder_rate": 2e-6,
-    "schedule": "constant",
-    "keep_tokens": 0,
-    "save_precision": "fp32",
-}
-SILENT_STEPS = 1600  # where it gives neither steps nor epochs
-
-# There 0 and "" mean "not used"; here that is leaving it out.
-_OFF = """min_snr_gamma scale_weight_norms clip_skip max_token_length max_train_epochs max_train_steps
-save_every_n_epochs save_every_n_steps sample_every_n_epochs sample_every_n_steps multires_noise_discount
-caption_prefix caption_suffix secondary_separator"""
-OFF = frozenset(_OFF.split())
-
-PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
-OPTIMIZERS = {
-    "adamw": "adamw",
-    "adamw8bit": "adamw8bit",
-    "adafactor": "adafactor",
-    "lion": "lion",
-    "sgdnesterov": "sgd",
-    "prodigy": "prodigy",
-    "dadaptation": "dadaptadam",
-    "dadaptadam": "dadaptadam",
-}
-# Kin that is trained with instead, and said.
-NEAREST = {
-    "pagedadamw": "adamw",
-    "pagedadamw32bit": "adamw",
-    "pagedadamw8bit": "adamw8bit",
-    "lion8bit": "lion",
-    "pagedlion8bit": "lion",
-    "sgdnesterov8bit": "sgd",
-    "dadaptadampreprint": "dadaptadam",
-    "dadaptadan": "dadaptadam",
-    "dadaptlion": "dadaptadam",
-    "dadaptsgd": "dadaptadam",
-    "dadaptadagrad": "dadaptadam",
-}
-# Arguments of the packages that sd-scripts takes its optimizers from, and their names in ours.
-ARGUMENTS: dict[str, dict[str, str]] = {
-    "prodigy": {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"},
-    "dadaptadam": {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"},
-    "adafactor": {"clip_threshold": "d", "decay_rate": "beta2_decay"},
-}
-# Adafactor's switches there, off as everybody sets them for a LoRA: so it always is here.
-_ADAFACTOR_OFF = ("scale_parameter", "relative_step", "warmup_init")
-SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
-SAMPLERS = {
-    "ddim": "ddim",
-    "euler": "euler",
-    "k_euler": "euler",
-    "euler_a": "euler_a",
-    "k_euler_a": "euler_a",
-    "dpmsolver++": "dpm++_2m",
-}
+from dataprep.training.kohya_names import (
+    ADAFACTOR_OFF,
+    ALGORITHMS,
+    ALIKE,
+    ARGUMENTS,
+    FROM_FOLDER,
+    FROM_THE_FOLDER,
+    NEAREST,
+    NOT_HERE,
+    OFF,
+    OPTIMIZERS,
+    OURS,
+    PRECISIONS,
+    RENAMED,
+    SAMPLERS,
+    SCHEDULES,
+    SILENT,
+    SILENT_STEPS,
+)
 
 
 def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -144,10 +42,15 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         table: the parsed file.
     Returns:
         Our settings, and one line for each thing that was asked for and is not honoured.
+    Raises:
+        ConfigError: a name that is nearly a known one, or a setting under both names with two values.
     """
     if not is_theirs(table):
         return dict(table), []
-    flat = {name: value for name, value in _flatten(table).items() if value or name not in OFF}
+    flat = {name: value for name, value in flattened(table).items() if value or name not in OFF}
+    if wrong := misspelt(flat):
+        raise ConfigError(wrong)
+    _refuse_said_twice(flat)
     ours: dict[str, Any] = {}
     notes: list[str] = []
     if "learning_rate" in flat:  # the general rate first, so that the particular ones win
@@ -163,13 +66,23 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if name in _SPECIAL:
             _SPECIAL[name](value, ours, notes)
         else:
-            ours[RENAMED.get(name, name)] = value
+            new = RENAMED.get(name, name)
+            ours[new] = value or (ours.get(new, value) if new == "masked" else value)  # either kind of mask
     return _same_meaning(ours, flat, notes), notes + _taken_over(flat)
+
+
+def _refuse_said_twice(flat: Mapping[str, Any]) -> None:
+    """Stop where a setting stands under sd-scripts' name and ours, with two values."""
+    for theirs, ours in RENAMED.items():
+        if theirs in flat and flat.get(ours, flat[theirs]) != flat[theirs]:
+            raise ConfigError(
+                f"{theirs} = {flat[theirs]!r} and {ours} = {flat[ours]!r} are the same setting: keep one"
+            )
 
 
 def is_theirs(table: Mapping[str, Any]) -> bool:
     """Whether a training file speaks sd-scripts' names: one that only it has is enough."""
-    return bool(set(_flatten(table)) & (_their_names() - set(TrainConfig.model_fields)))
+    return bool(set(flattened(table)) & (_their_names() - set(TrainConfig.model_fields)))
 
 
 def misspelt(names: Iterable[str]) -> str | None:
@@ -179,7 +92,7 @@ def misspelt(names: Iterable[str]) -> str | None:
     """
     known = known_names()
     for name in names:
-        if name not in known and (near := get_close_matches(name, sorted(known), 1, 0.8)):
+        if name not in known | ALIKE and (near := get_close_matches(name, sorted(known), 1, 0.8)):
             return f"unknown setting {name}; did you mean {near[0]}?"
     return None
 
@@ -193,18 +106,22 @@ def _their_names() -> set[str]:
     return set(RENAMED) | FROM_FOLDER | OURS | set(NOT_HERE) | set(_SPECIAL) | {"learning_rate"}
 
 
-def with_their_defaults(ours: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A translated file with sd-scripts' own defaults where it is silent, and a line that says so."""
+def with_their_defaults(ours: Mapping[str, Any], module: str = "") -> tuple[dict[str, Any], list[str]]:
+    """A translated file with sd-scripts' own defaults where it is silent, and a line that says so.
+
+    LyCORIS (`network_module`) gives convolutions the rank and alpha of the rest; networks.lora an alpha of 1.
+    """
     silent = {name: value for name, value in SILENT.items() if name not in ours}
     if not {"steps", "epochs"} & set(ours):
         silent["steps"] = SILENT_STEPS
-    if ours.get("network") == "locon" and "conv_alpha" not in ours:
+    if ours.get("network") == "locon" and "conv_alpha" not in ours and not module.startswith("lycoris"):
         silent["conv_alpha"] = 1.0
     said = ", ".join(f"{name} {value}" for name, value in silent.items())
     return silent | dict(ours), [f"sd-scripts' defaults, as its file is silent: {said}"] if silent else []
 
 
-def _flatten(table: Mapping[str, Any]) -> dict[str, Any]:
+def flattened(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's settings without its sections, whose names sd-scripts ignores."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
         keep = not isinstance(value, Mapping) or name in (
@@ -257,7 +174,7 @@ def _arguments(optimizer: str, args: Mapping[str, Any], notes: list[str]) -> dic
     """Optimizer arguments under the names of the packages that are used here."""
     names, ours = ARGUMENTS.get(optimizer, {}), {}
     for name, value in args.items():
-        if optimizer == "adafactor" and name in _ADAFACTOR_OFF:
+        if optimizer == "adafactor" and name in ADAFACTOR_OFF:
             if value:
                 notes.append(f"optimizer_args {name} = {value!r} is not honoured: the rates hold as they are")
         else:
@@ -271,7 +188,8 @@ def _taken_over(flat: Mapping[str, Any]) -> list[str]:
 
 
 def _network_module(value: str, ours: dict[str, Any], notes: list[str]) -> None:
-    ours.setdefault("network", "lora")
+    # LyCORIS' plain algorithm, its default, changes convolutions too.
+    ours.setdefault("network", "locon" if value == "lycoris.kohya" else "lora")
     if value not in ("networks.lora", "lycoris.kohya"):
         notes.append(f"network_module = {value!r} is not known; trains lora")
 
@@ -296,8 +214,8 @@ def _network_args(value: list[str], ours: dict[str, Any], notes: list[str]) -> N
     }
     rates: dict[str, list[float]] = {}
     for name, _, text in (item.partition("=") for item in value):
-        if name == "algo" and text.lower() in ("lora", "locon", "loha", "lokr"):
-            ours["network"] = "dora" if ours.get("network") == "dora" else text.lower()
+        if name == "algo" and text.lower() in ALGORITHMS:
+            ours["network"] = "dora" if ours.get("network") == "dora" else ALGORITHMS[text.lower()]
         elif name in ("dora_wd", "use_dora"):
             ours |= {"network": "dora"} if _number(text.capitalize()) else {}
         elif name in ("block_dims", "block_alphas"):
@@ -336,8 +254,8 @@ def _optimizer_type(value: str, ours: dict[str, Any], notes: list[str]) -> None:
 
 
 def _text_rate(value: float | list[float], ours: dict[str, Any], notes: list[str]) -> None:
-    rates = value if isinstance(value, list) else [value]
-    ours["text_encoder_rate"] = rates[0]
+    if rates := value if isinstance(value, list) else [value]:  # [] is not given, as for sd-scripts
+        ours["text_encoder_rate"] = rates[0]
     if len(set(rates)) > 1:
         notes.append(f"text_encoder_lr = {rates}: both text encoders train at {rates[0]}")
 
@@ -374,6 +292,28 @@ def prompt_lines(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def _log_with(value: str, ours: dict[str, Any], notes: list[str]) -> None:
+    here = find_spec("tensorboard") is not None
+    ours["tensorboard"] = value in ("tensorboard", "all") and here
+    if value not in ("tensorboard", "") or (value and not here):
+        why = "tensorboard is not installed" if value == "tensorboard" else "there is TensorBoard alone"
+        notes.append(f"log_with = {value!r} is not honoured: {why}; log/train.jsonl is always written")
+
+
+def _output_dir(value: str, ours: dict[str, Any], notes: list[str]) -> None:
+    notes.append(f"output_dir = {value!r} is not honoured: results go into the prepared folder's model/")
+
+
+def _save_model_as(value: str, ours: dict[str, Any], notes: list[str]) -> None:
+    if value not in ("safetensors", ""):
+        notes.append(f"save_model_as = {value!r} is not honoured: files are safetensors")
+
+
+def _v2(value: bool, ours: dict[str, Any], notes: list[str]) -> None:
+    if value:
+        notes.append("v2 = true is not needed: the family is read from the base model itself")
+
+
 def _save_precision(value: str, ours: dict[str, Any], notes: list[str]) -> None:
     ours["save_precision"] = PRECISIONS.get(value, value)
 
@@ -390,6 +330,10 @@ _SPECIAL: dict[str, Callable[[Any, dict[str, Any], list[str]], None]] = {
     "v_parameterization": _v_parameterization,
     "sample_prompts": _sample_prompts,
     "save_precision": _save_precision,
+    "log_with": _log_with,
+    "output_dir": _output_dir,
+    "save_model_as": _save_model_as,
+    "v2": _v2,
 }
 
 

@@ -20,14 +20,15 @@ class Log:
         self.path, self.lines = path, list[str]()
         self.writer = summary_writer()(str(path.parent)) if tensorboard else None
 
-    def start(self, config: TrainConfig, name: str, steps: int, base: Path) -> None:
-        """Begin a new log; `base` is where the base model is. Raises DiskError."""
+    def start(self, config: TrainConfig, name: str, steps: int, base: Path, fingerprint: str) -> None:
+        """Begin a new log; `base` is where the base model is, told by its fingerprint. Raises DiskError."""
         settings = json.loads(config.model_dump_json())
         first = {
             "event": "start",
             "name": name,
             "steps": steps,
             "base": str(base.resolve()),
+            "fingerprint": fingerprint,
             "config": settings,
         }
         write_bytes(self.path, (json.dumps(first) + "\n").encode())

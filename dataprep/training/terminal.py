@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,14 @@ from dataprep.errors import ConfigError, InputError, ModelError
 from dataprep.folders import check_prepared, locked
 from dataprep.inference.torch_compat import chosen_device
 from dataprep.store import write_bytes, write_whole
-from dataprep.training.cached import base_path, read_manifest
+from dataprep.training.cached import base_path, read_captions, read_manifest
 from dataprep.training.log import trained_base
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from dataprep.inference.base import Base, Prediction
+    from dataprep.train.config import TrainConfig
     from dataprep.training.watch import Progress
 
 SETTINGS = "train.toml"
@@ -55,13 +56,11 @@ def train_folder(
     """
     from dataprep.report import write_report
     from dataprep.train.loop import train
-    from dataprep.training.settings import load_config
 
     check_prepared(directory)
     if resume and restart:
         raise ConfigError("--resume goes on and --restart begins anew: give one of them")
-    own = directory / SETTINGS
-    settings, notes = load_config(config or (own if own.is_file() else None), overrides)
+    settings, notes = _settings(directory, config, overrides, resume=resume)
     for note in notes:
         console.print(note, highlight=False)
     bar = _Bar(console)
@@ -79,6 +78,22 @@ def train_folder(
         bar.close()
     write_report(directory)
     return path
+
+
+def _settings(
+    directory: Path, config: Path | None, overrides: Sequence[str], *, resume: bool = False
+) -> tuple[TrainConfig, list[str]]:
+    """The settings of a run and what to say of them; one that goes on takes those that it began with."""
+    from dataprep.training.settings import load_config, resumed_config
+
+    own = directory / SETTINGS if (directory / SETTINGS).is_file() else None
+    if resume:
+        from dataprep.train.checkpoint import latest_checkpoint
+
+        stopped = latest_checkpoint(directory / "model" / "checkpoints", mapped=True)
+        if stopped is not None:
+            return resumed_config(json.loads(stopped["config"]), config, overrides, own)
+    return load_config(config or own, overrides)
 
 
 def extract_lora(
@@ -100,26 +115,32 @@ def extract_lora(
     """
     import torch
 
-    from dataprep.export.lora_metadata import extracted_metadata, file_bytes
+    from dataprep.export.lora_metadata import extracted_metadata, file_bytes, known_of_set
     from dataprep.inference.base import load_base
     from dataprep.lora.extract import extract
     from dataprep.train.loop import DTYPES
-    from dataprep.training.settings import load_config
+    from dataprep.training.base_fits import fingerprint
 
     check_prepared(directory)
-    own = directory / SETTINGS
-    settings = load_config(config or (own if own.is_file() else None), overrides)[0]
+    settings = _settings(directory, config, overrides)[0]
     if settings.network not in ("lora", "locon"):
         raise ConfigError(f"--extract makes network lora or locon, not {settings.network}: set one of them")
     settings = settings.model_copy(update={"alpha": float(settings.rank), "conv_alpha": None})
     device = chosen_device(device)
-    base = load_base(base_path(settings.base, read_manifest(directory)[1]), device, torch.float32)
+    table, meta = read_manifest(directory)
+    base = load_base(base_path(settings.base, meta), device, torch.float32)
     found = extract(load_base(tuned, device, torch.float32), base, settings)
     path = directory / "model" / f"{settings.output_name or tuned.stem}-extracted.safetensors"
     dtype = DTYPES[settings.save_precision]
     tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in found.tensors.items()}
+    learned = _trained(tuned)[1]
+    if "modelspec.prediction_type" not in learned:  # not made by this program
+        rows = [row for row in table.to_pylist() if row["state"] == "active" and row["repeats"]]
+        captions = zip((row["folder"] for row in rows), read_captions(directory, rows, []), strict=True)
+        learned = learned | known_of_set(settings, base, meta.get("trigger"), captions)
+    facts = extracted_metadata(settings, base, path.stem, fingerprint(base.path), learned)
     with locked(directory):
-        write_bytes(path, file_bytes(tensors, extracted_metadata(settings, base, path.stem)))
+        write_bytes(path, file_bytes(tensors, facts))
     return path, found.kept
 
 
@@ -238,8 +259,8 @@ def sample_lora(
 
     orders = [parse_prompt(prompt) for prompt in prompts]
     kind, said = _trained(lora)  # how it was trained is how it has to be drawn
-    path = lora if kind == "model" else base or _trained_on(lora, said.get("ss_sd_model_name"))
-    say(_base_line(path, kind, said.get("ss_sd_model_name")))
+    path = lora if kind == "model" else base or _trained_on(lora, said)
+    say(_base_line(path, kind, said))
     model = load_base(path, chosen_device(device), torch.float32)
     if kind == "embedding":
         model = _with_word(lora, model, said)
@@ -298,25 +319,42 @@ def next_text(path: Path) -> str:
     return f"{kind}: {path}\nnext: dataprep sample {path} --prompt '...'   or   {also[kind]}"
 
 
-def _trained_on(lora: Path, name: str | None) -> Path:
-    """The base model of a file in DIR/model: the last training's, else the manifest's, if so named."""
+def _trained_on(lora: Path, said: Mapping[str, str]) -> Path:
+    """The base model of a file in DIR/model: the last training's or the manifest's, if it is that one."""
     directory = lora.resolve().parent.parent
-    last = trained_base(directory)
-    if last is not None and last.exists() and name in (None, last.name):
-        return last
+    known = [trained_base(directory)]
     if (directory / "manifest.parquet").is_file():
         meta = read_manifest(directory)[1]
-        if meta.get("models", {}).get("base"):
-            path = base_path(None, meta)
-            if name in (None, path.name):
-                return path
+        known += [base_path(None, meta)] if meta.get("models", {}).get("base") else []
+    for path in known:
+        if path is not None and path.exists() and _is_the_same(path, said) is not False:
+            return path
+    name = said.get("ss_sd_model_name")
     what = f"it was trained on {name}, which" if name else "its base model"
     raise ModelError(f"{lora}: {what} is not known here; name it with --base PATH")
 
 
-def _base_line(path: Path, kind: str, name: str | None) -> str:
+def _is_the_same(path: Path, said: Mapping[str, str]) -> bool | None:
+    """Whether a base model is the one that a file was trained on; None where the file does not tell it."""
+    from dataprep.export.lora_metadata import BASE_KEY
+    from dataprep.inference.base import model_name
+    from dataprep.training.base_fits import fingerprint
+
+    if BASE_KEY in said:
+        return said[BASE_KEY] == fingerprint(path)
+    # A name tells that it is another, but many a model's folder is called "base".
+    return None if said.get("ss_sd_model_name") in (None, path.name, model_name(path)) else False
+
+
+def _base_line(path: Path, kind: str, said: Mapping[str, str]) -> str:
     """With which base model a result is drawn, and whether it was trained on another."""
     if kind == "model":
         return f"drawn with {path}, a model of its own"
-    other = f"; it was trained on {name}, so expect something else" if name not in (None, path.name) else ""
-    return f"base model: {path}{other}"
+    same, name = _is_the_same(path, said), said.get("ss_sd_model_name")
+    other = name if name not in (None, path.name) else "another one, with other weights"
+    words = {
+        True: "",
+        False: f"; it was trained on {other}, so expect something else",
+        None: "; the file does not tell whether it was trained on this one",
+    }
+    return f"base model: {path}{words[same]}"

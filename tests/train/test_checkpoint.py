@@ -12,6 +12,7 @@ from dataprep.train.checkpoint import (
     LastGood,
     check_same_run,
     latest_checkpoint,
+    proven,
     refuse_to_lose,
     remove_checkpoints,
     save_checkpoint,
@@ -88,3 +89,22 @@ def test_the_last_good_tensors_are_those_from_which_a_step_was_in_order() -> Non
     assert good.step == 2  # nothing is known of what the third step left
     good.restore()
     assert weight.tolist() == [2, 2]
+
+
+def test_the_proven_checkpoint_is_older_than_the_loss_that_was_lost(tmp_path: Path) -> None:
+    assert proven(tmp_path, 9) is None
+    for step in (4, 5, 6):
+        save_checkpoint(tmp_path, state(step), keep=9)
+    assert proven(tmp_path, 6) == tmp_path / "step-00000005.pt"  # of 6 steps are the weights that gave it
+    assert proven(tmp_path, 4) is None
+
+
+def test_settings_that_are_gone_matter_only_where_they_asked_for_something() -> None:
+    old = json.loads(TrainConfig().model_dump_json())
+    del old["compile"], old["tag_dropout"]  # not yet known to it
+    idle = old | {"huber_scale": 1.0, "warmup_tags": 1, "noise_offset_random": False}
+    check_same_run(state(1) | {"config": json.dumps(idle)}, TrainConfig(), "m")
+    with pytest.raises(ConfigError, match=r"huber_scale \(was 2.0, is None\)"):
+        check_same_run(state(1) | {"config": json.dumps(idle | {"huber_scale": 2.0})}, TrainConfig(), "m")
+    with pytest.raises(ConfigError, match=r"tag_dropout \(was 0.0, is 0.5\)"):
+        check_same_run(state(1) | {"config": json.dumps(old)}, TrainConfig(tag_dropout=0.5), "m")

@@ -22,10 +22,3 @@ def test_blocks_are_read_by_name_as_a_list_and_as_kohyas_text() -> None:
         assert config.block_ranks is not None
         assert config.block_ranks["MID"] == 5
         assert config.block_ranks["OUT11"] == 1
-
-
-def test_seldom_meant_settings_are_warned_of() -> None:
-    assert any("finds its own rate" in line for line in TrainConfig(optimizer="prodigy").warnings())
-    assert any("ComfyUI" in line for line in TrainConfig(network="lokr").warnings())
-    assert any("experimental" in line for line in TrainConfig(network="dora").warnings())
-    assert TrainConfig().warnings() == []

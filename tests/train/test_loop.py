@@ -426,3 +426,58 @@ def test_latents_of_another_family_are_refused_before_the_model_is_loaded(
     pq.write_table(table, prepared / "manifest.parquet")
     with pytest.raises(ModelError, match=r"family sdxl, but the latents .* made for sd1"):
         run(prepared, base=str(half))
+
+
+def test_full_fine_tuning_that_is_lost_names_a_checkpoint_older_than_the_loss(prepared: Path) -> None:
+    from dataprep.train import loop
+
+    real = loop.Objective.losses
+    calls = 0
+
+    def spoiled(self: Any, *args: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1  # twice a step: a blank answer's loss, then the model's
+        return real(self, *args) * (torch.nan if calls > 6 else 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Objective, "losses", spoiled)
+        # The checkpoint of three steps holds the weights of which nothing good is known.
+        with pytest.raises(UserError, match=r"step 4: .*Last good weights: \S*step-00000002\.pt\."):
+            run(prepared, method="full", checkpoint_every=1)
+    assert not list((prepared / "model").glob("sks*"))
+
+
+def test_going_on_with_other_base_weights_is_refused_and_with_a_copy_it_is_not(
+    prepared: Path, base_path: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from safetensors.torch import save_file
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(prepared, on_progress=interrupt)
+    copy, other = tmp_path / "copy", tmp_path / "other" / base_path.name
+    shutil.copytree(base_path, copy)
+    shutil.copytree(base_path, other)
+    weights = next((other / "unet").glob("*.safetensors"))
+    save_file({key: 2 * tensor for key, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"on another base model, .*the weights of .* are not the same"):
+        run(prepared, resume=True, base=str(other))
+    assert run(prepared, resume=True, base=str(copy)).is_file()
+
+
+def test_captions_with_words_like_options_are_drawn(prepared: Path) -> None:
+    for path in (prepared / "img" / "2_sks girl").glob("*.txt"):
+        path.write_text("sks girl, a sign --weird says --w\n", "utf-8")
+    run(prepared, steps=1, samples=True)
+    assert list((prepared / "model" / "samples").glob("sks-end-*.png"))
+
+
+def test_blocks_without_any_module_of_the_network_are_refused_by_name(prepared: Path) -> None:
+    ranks = dict.fromkeys([*(f"IN{i:02d}" for i in range(12)), "MID", *(f"OUT{i:02d}" for i in range(12))], 0)
+    with pytest.raises(ConfigError, match="leave out every U-Net module"):
+        run(prepared, block_ranks=ranks | {"IN00": 4})

@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from dataprep.errors import ModelError
+from dataprep.errors import ConfigError, ModelError
 from dataprep.inference.base import load_base
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Prepared
-from dataprep.training.base_fits import encoder_difference, latents_note, refuse_other_latents
+from dataprep.training import base_fits
+from dataprep.training.base_fits import (
+    encoder_difference,
+    fingerprint,
+    latents_note,
+    refuse_other_base,
+    refuse_other_latents,
+    refuse_other_target,
+)
 
 
 @pytest.fixture
@@ -83,3 +91,63 @@ def test_a_vae_that_is_gone_or_unknown_is_not_compared(data: Prepared, base_path
     assert latents_note(load_base(base_path, "cpu", torch.float32), data) is None
     data.meta.clear()
     refuse_other_latents(base_path, data)
+
+
+def test_a_base_model_is_known_by_its_content_not_its_name(base_path: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    copy, other = tmp_path / "copy", tmp_path / "other" / base_path.name
+    shutil.copytree(base_path, copy)
+    shutil.copytree(base_path, other)
+    (copy / "readme.txt").write_text("a copy")
+    (copy / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not loaded")
+    assert fingerprint(copy) == fingerprint(base_path)
+    weights = next((other / "unet").glob("*.safetensors"))
+    tensors = load_file(weights)
+    middle = sorted(tensors)[len(tensors) // 2]
+    save_file(tensors | {middle: tensors[middle] + 1}, weights, {"format": "pt"})
+    assert fingerprint(other) != fingerprint(base_path)
+    settings = copy / "scheduler" / "scheduler_config.json"
+    said = json.loads(settings.read_text())
+    settings.write_text(json.dumps(said | {"_diffusers_version": "0"}))
+    assert fingerprint(copy) == fingerprint(base_path)
+    settings.write_text(json.dumps(said | {"prediction_type": "v_prediction"}))
+    assert fingerprint(copy) != fingerprint(base_path)
+    with pytest.raises(ModelError, match="cannot be read"):
+        fingerprint(tmp_path / "nothing.safetensors")
+
+
+def test_a_large_file_is_known_by_blocks_of_all_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_fits, "_WHOLE_BYTES", 1 << 20)
+    path = tmp_path / "x.safetensors"
+    content = bytearray(8 << 20)
+    path.write_bytes(content)
+    plain = fingerprint(path)
+    for place in (0, len(content) * 31 // 63, len(content) - 1):
+        changed = bytearray(content)
+        changed[place] = 1
+        path.write_bytes(changed)
+        assert fingerprint(path) != plain
+
+
+@pytest.mark.parametrize("name", ["zero_terminal_snr", "scale_v_like_noise"])
+def test_what_needs_velocities_is_refused_by_the_models_configuration(
+    base_path: Path, tmp_path: Path, name: str
+) -> None:
+    config = TrainConfig(**{name: True})
+    with pytest.raises(ConfigError, match=f"{name} needs a v-prediction model; .* predicts eps"):
+        refuse_other_target(base_path, config)
+    refuse_other_target(base_path, config.model_copy(update={"target": "v"}))
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text('{"prediction_type": "v_prediction"}')
+    refuse_other_target(tmp_path, config)
+
+
+def test_a_checkpoint_that_tells_no_base_model_goes_on_with_any(base_path: Path) -> None:
+    refuse_other_base({"step": 1}, base_path)
+    with pytest.raises(ConfigError, match="another base model, /there"):
+        refuse_other_base({"fingerprint": "f", "base": "/there"}, base_path)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dataprep.inference.base import load_base
+from dataprep.inference.sampling import Prompt
 from dataprep.train.captions import Captions
 from dataprep.train.config import TrainConfig
 from dataprep.train.data import Prepared
@@ -42,11 +43,30 @@ def test_long_captions_are_said_with_the_setting_that_reads_them(base_path: Path
 
 def test_default_prompts_come_with_and_without_the_trigger(prepared: Path) -> None:
     prompts = default_prompts(Prepared(prepared, TrainConfig()))
-    assert prompts[:2] == (
-        "sks girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
-        "girl, tag0, red hair --w 64 --h 64 --d 0 --s 20",
-    )
+    size = {"width": 64, "height": 64, "seed": 0, "steps": 20}
+    assert prompts[:2] == [
+        Prompt("sks girl, tag0, red hair", **size),
+        Prompt("girl, tag0, red hair", **size),
+    ]
     assert len(prompts) == 4
+
+
+@pytest.mark.parametrize(
+    ("trigger", "class_word", "caption", "bare"),
+    [
+        ("anna smith", "girl", "anna smith girl, red hair", "girl, red hair"),
+        ("my_oc", None, "my oc, red hair", "red hair"),
+        ("sks", "girl", "A photo of Sks. SKS smiles; sks's hat", "A photo of girl. girl smiles; girl's hat"),
+        ("sks", "girl", "sks girl, a sign --weird --w 8", "girl, a sign --weird --w 8"),
+    ],
+)
+def test_a_trigger_of_any_form_is_left_out_and_no_word_is_taken_for_an_option(
+    prepared: Path, trigger: str, class_word: str | None, caption: str, bare: str
+) -> None:
+    data = Prepared(prepared, TrainConfig())
+    data.meta |= {"trigger": trigger, "class_word": class_word}
+    data.images = (replace(data.images[0], lines=(caption,)),)
+    assert [prompt.text for prompt in default_prompts(data)] == [caption, bare]
 
 
 def test_masks_that_are_not_there_and_an_assumed_prediction_are_said(

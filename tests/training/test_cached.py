@@ -115,7 +115,9 @@ def test_a_picture_changed_by_hand_is_not_trained_with_its_old_latents(prepared:
     write_receipt(prepared, to_table([entry]))
     Prepared(prepared, TrainConfig())
     picture.write_bytes(b"as changed")
-    with pytest.raises(InputError, match=r"1 pictures were changed by hand.*000\.png.*delete these files"):
+    with pytest.raises(
+        InputError, match=r"1 pictures were changed by hand.*000\.png.*how to take such a change back"
+    ):
         Prepared(prepared, TrainConfig())
 
 

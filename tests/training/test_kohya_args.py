@@ -7,7 +7,8 @@ import pytest
 
 from dataprep.errors import ConfigError
 from dataprep.train.config import TrainConfig
-from dataprep.training.kohya_args import RENAMED, translate
+from dataprep.training.kohya_args import translate
+from dataprep.training.kohya_names import RENAMED
 from dataprep.training.settings import load_config
 
 FILE = """
@@ -221,7 +222,7 @@ def test_a_file_of_prompts_is_read(tmp_path: Path) -> None:
     assert config.sample_prompts == ("sks girl --w 512", "girl")
 
 
-@pytest.mark.parametrize(("args", "network"), [('"dora_wd=True"', "dora"), ('"dora_wd=False"', "lora")])
+@pytest.mark.parametrize(("args", "network"), [('"dora_wd=True"', "dora"), ('"dora_wd=False"', "locon")])
 def test_dora_is_asked_for_in_lycoris_words(tmp_path: Path, args: str, network: str) -> None:
     text = f'network_module = "lycoris.kohya"\nnetwork_args = [{args}, "algo=lora"]'
     config, notes = load(tmp_path, text)
@@ -253,3 +254,54 @@ def test_what_network_dropout_drops_is_said() -> None:
 def test_v_parameterization_is_honoured_when_it_says_no() -> None:
     assert translate({"v_parameterization": True})[0]["target"] == "v"
     assert translate({"v_parameterization": False})[0]["target"] == "eps"
+
+
+@pytest.mark.parametrize("typo", ["rnk = 8", "networkdim = 8", "unet_rat = 3", "save_every_n_epoch = 1"])
+def test_a_typing_error_stops_in_an_sd_scripts_file_too(tmp_path: Path, typo: str) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown setting {typo.split()[0]}; did you mean"):
+        load(tmp_path, f"network_dim = 16\n{typo}\n")
+
+
+def test_settings_that_only_sd_scripts_has_are_no_typing_errors(tmp_path: Path) -> None:
+    text = 'network_dim = 16\nlr_scheduler_type = "x"\nvalidate_every_n_steps = 5\nnoise_offset_type = "y"\n'
+    _, notes = load(tmp_path, text)
+    assert all(f"{name} = " in notes for name in ("lr_scheduler_type", "validate_every_n_steps"))
+
+
+def test_a_setting_under_both_names_must_have_one_value(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="network_dim = 16 and rank = 8 are the same setting"):
+        load(tmp_path, "network_dim = 16\nrank = 8\n")
+    assert load(tmp_path, "network_dim = 16\nrank = 16\n")[0].rank == 16
+
+
+def test_either_kind_of_mask_is_enough(tmp_path: Path) -> None:
+    assert load(tmp_path, "masked_loss = true\nalpha_mask = false\n")[0].masked
+    assert load(tmp_path, "masked_loss = false\nalpha_mask = true\n")[0].masked
+    assert not load(tmp_path, "masked_loss = false\nalpha_mask = false\n")[0].masked
+
+
+@pytest.mark.parametrize("args", ["", 'network_args = ["algo=locon"]', 'network_args = ["algo=lora"]'])
+def test_lycoris_gives_convolutions_the_rank_and_alpha_of_the_rest(tmp_path: Path, args: str) -> None:
+    text = f'network_module = "lycoris.kohya"\nnetwork_dim = 16\nnetwork_alpha = 8\n{args}\n'
+    config, notes = load(tmp_path, text)
+    assert (config.network, config.conv_rank, config.conv_alpha) == ("locon", None, None)  # as rank, alpha
+    assert "conv_alpha" not in notes
+
+
+def test_what_this_program_decides_itself_is_named_where_it_was_asked_for(tmp_path: Path) -> None:
+    text = 'network_dim = 16\noutput_dir = "/out"\nsave_model_as = "ckpt"\nv2 = true\nlog_with = "wandb"\n'
+    config, notes = load(tmp_path, text)
+    assert not config.tensorboard
+    for name in ("output_dir = '/out'", "save_model_as = 'ckpt'", "v2 = true", "log_with = 'wandb'"):
+        assert name in notes
+    _, notes = load(tmp_path, 'network_dim = 16\nsave_model_as = "safetensors"\nv2 = false\n')
+    assert "save_model_as" not in notes
+    assert "v2" not in notes
+
+
+def test_tensorboard_is_written_where_an_sd_scripts_file_asks_for_it(tmp_path: Path) -> None:
+    from importlib.util import find_spec
+
+    config, notes = load(tmp_path, 'network_dim = 16\nlog_with = "tensorboard"\n')
+    assert config.tensorboard == (find_spec("tensorboard") is not None)
+    assert config.tensorboard or "tensorboard is not installed" in notes

@@ -12,7 +12,7 @@ from dataprep.training.log import Log, trained_base
 
 def test_the_log_forgets_steps_after_a_checkpoint_and_half_a_line(tmp_path: Path) -> None:
     log = Log(tmp_path / "log" / "train.jsonl")
-    log.start(TrainConfig(), "x", 9, tmp_path / "base")
+    log.start(TrainConfig(), "x", 9, tmp_path / "base", "f")
     for step in range(1, 6):
         log.add(step=step, loss=0.5)
     log.flush()
@@ -26,7 +26,8 @@ def test_the_log_forgets_steps_after_a_checkpoint_and_half_a_line(tmp_path: Path
 
 def test_the_log_knows_the_base_model_of_the_last_training(tmp_path: Path) -> None:
     assert trained_base(tmp_path) is None
-    Log(tmp_path / "log" / "train.jsonl").start(TrainConfig(), "x", 9, tmp_path / "models" / ".." / "base")
+    base = tmp_path / "models" / ".." / "base"
+    Log(tmp_path / "log" / "train.jsonl").start(TrainConfig(), "x", 9, base, "f")
     assert trained_base(tmp_path) == tmp_path / "base"
     (tmp_path / "log" / "train.jsonl").write_text("half a li")
     assert trained_base(tmp_path) is None
@@ -34,7 +35,7 @@ def test_the_log_knows_the_base_model_of_the_last_training(tmp_path: Path) -> No
 
 def test_a_log_that_cannot_be_written_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log(tmp_path / "train.jsonl")
-    log.start(TrainConfig(), "x", 200, tmp_path / "base")
+    log.start(TrainConfig(), "x", 200, tmp_path / "base", "f")
 
     def full(self: Log) -> None:
         raise DiskError("no space left")
@@ -52,7 +53,7 @@ def test_a_log_that_cannot_be_written_waits_for_room(tmp_path: Path, monkeypatch
 def test_tensorboard_reads_the_loss_of_each_step(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     log = Log(tmp_path / "log" / "train.jsonl", tensorboard=True)
-    log.start(TrainConfig(), "x", 2, tmp_path / "base")
+    log.start(TrainConfig(), "x", 2, tmp_path / "base", "f")
     for step in (1, 2):
         log.add(step=step, loss=0.5 / step, smoothed=0.5)
     log.close()

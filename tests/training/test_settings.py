@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from dataprep.errors import ConfigError
 from dataprep.train.config import TrainConfig
-from dataprep.training.settings import load_config
+from dataprep.training.settings import GONE, load_config, resumed_config, seldom_meant, without_gone
 
 
 def test_flags_win_over_the_file_and_bare_words_are_texts(tmp_path: Path) -> None:
@@ -76,3 +77,59 @@ def test_sample_prompts_may_be_a_file_of_one_a_line(tmp_path: Path, monkeypatch:
     assert load_config(None, ["sample_prompts=sks girl"])[0].sample_prompts == ("sks girl",)
     with pytest.raises(ConfigError, match=r"others\.txt: there is no such file"):
         load_config(None, ["sample_prompts=others.txt"])
+
+
+def test_seldom_meant_settings_are_warned_of() -> None:
+    assert any("finds its own rate" in line for line in seldom_meant(TrainConfig(optimizer="prodigy")))
+    assert any("ComfyUI" in line for line in seldom_meant(TrainConfig(network="lokr")))
+    assert any("experimental" in line for line in seldom_meant(TrainConfig(network="dora")))
+    assert seldom_meant(TrainConfig()) == []
+
+
+def test_a_run_that_goes_on_takes_its_own_settings_and_says_what_is_other(tmp_path: Path) -> None:
+    before = json.loads(TrainConfig(steps=20, unet_rate=1e-3).model_dump_json())
+    own = tmp_path / "train.toml"
+    own.write_text("unet_rate = 2e-4\nepochs = 3\n")
+    config, notes = resumed_config(before | {"bygone": 0}, None, (), own)
+    assert (config.steps, config.unet_rate) == (20, 1e-3)
+    assert any("whatever train.toml says now" in note and "unet_rate = 0.001" in note for note in notes)
+    config, notes = resumed_config(before, None, ("steps=30", "comment=longer"))
+    assert (config.steps, config.unet_rate, config.comment) == (30, 1e-3, "longer")
+    assert "other than in that run: steps = 30, comment = 'longer'" in notes
+    assert any("other learning rates" in note for note in notes)
+    config, _ = resumed_config(before, own, ("rank=4",))  # whether that may be is for the checkpoint to say
+    assert (config.rank, config.unet_rate, config.steps, config.epochs) == (4, 2e-4, None, 3)
+
+
+def test_a_setting_that_is_gone_is_forgotten_where_it_asked_for_nothing() -> None:
+    assert without_gone({"v_like_loss": 0.0, "huber_scale": 2.0, "rank": 4}) == {
+        "huber_scale": 2.0,
+        "rank": 4,
+    }
+    assert not set(GONE) & set(TrainConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("block_ranks={MID=5000}", "MID is 5000; wanted 0 to 1024"),
+        ("block_ranks={MID=-1}", "MID is -1; wanted 0"),
+        ("block_alphas={MID=0.0}", "MID is 0; wanted above 0"),
+        ("block_rates={MID=nan}", "MID is nan"),
+        (f"block_ranks={[0] * 25}", "leave out all blocks"),
+        (f"block_rates={[0.0] * 25}", "leave out all blocks"),
+    ],
+)
+def test_numbers_of_blocks_have_a_range(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [setting])
+
+
+def test_weights_of_v_losses_need_a_target_v() -> None:
+    with pytest.raises(ConfigError, match="scale_v_like_noise need target v"):
+        load_config(None, ["scale_v_like_noise=true", "target=eps"])
+
+
+def test_full_fine_tuning_keeps_a_checkpoint_that_a_loss_has_proven() -> None:
+    with pytest.raises(ConfigError, match="keep_checkpoints of 2 up"):
+        load_config(None, ["method=full", "keep_checkpoints=1"])

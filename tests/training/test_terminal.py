@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from dataprep.cli import app
@@ -36,6 +37,7 @@ from dataprep.training.terminal import (
     sample_lora,
     train_folder,
 )
+from dataprep.training.watch import Progress
 from models.miniature.world import render, signature_drawing
 
 QUIET = Console(quiet=True)
@@ -104,7 +106,20 @@ def test_a_fine_tuned_model_becomes_a_lora_with_the_energy_kept_of_each_module(p
     assert small == prepared / "model" / "tuned-extracted.safetensors"
     with safe_open(small, "np") as file:
         keys = set(file.keys())
-        assert file.metadata()["ss_network_dim"] == "32"
+        said = file.metadata()
+    assert said["ss_network_dim"] == "32"
+    assert said["ss_output_name"] == said["modelspec.title"] == "tuned-extracted"
+    assert said["modelspec.trigger_phrase"] == "sks"
+    assert said["modelspec.prediction_type"] == "epsilon"
+    assert said["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert said["ss_clip_skip"] == "1"
+    assert sum(map(sum, (tags.values() for tags in json.loads(said["ss_tag_frequency"]).values()))) > 4
+    (tuned / "training.json").unlink()  # as a model that another program tuned
+    foreign, _ = extract_lora(prepared, tuned, None, ("output_name=foreign", "rank=2"), "cpu")
+    with safe_open(foreign, "np") as file:
+        known = file.metadata()
+    for name in ("modelspec.trigger_phrase", "modelspec.prediction_type", "ss_tag_frequency", "ss_clip_skip"):
+        assert known[name] == said[name]
     assert {key.split(".")[0] for key in keys} == set(few)
     assert all(few[name] <= many[name] + 1e-9 for name in few)
     lines = energy_text(few).splitlines()
@@ -135,19 +150,56 @@ def test_a_lora_away_from_its_folder_asks_for_the_base_model(tmp_path: Path) -> 
 
 
 def test_a_lora_is_drawn_with_the_base_model_that_it_was_trained_on(prepared: Path, tmp_path: Path) -> None:
-    other, order, said = tmp_path / "other", ["sks --w 64 --h 64 --s 1"], list[str]()
-    shutil.copytree(BASE, other)
+    other, order, said = tmp_path / "other" / "base", ["sks --w 64 --h 64 --s 1"], list[str]()
+    shutil.copytree(BASE, other)  # of the same name, with other weights
+    weights = other / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({key: 0.9 * tensor for key, tensor in load_file(weights).items()}, weights, {"format": "pt"})
     few = ("steps=1", "samples=false", f"base={other}")
     lora = train_folder(prepared, None, few, False, "cpu", QUIET)
     sample_lora(lora, order, None, None, "cpu", said.append)
     sample_lora(lora, order, None, BASE, "cpu", said.append)
     assert said == [
         f"base model: {other}",
-        f"base model: {BASE}; it was trained on other, so expect something else",
+        f"base model: {BASE}; it was trained on another one, with other weights, so expect something else",
     ]
-    shutil.rmtree(other)  # the manifest's base model is not what this one was trained on
-    with pytest.raises(ModelError, match=r"trained on other, which is not known here.*--base"):
+    train_folder(prepared, None, ("steps=1", "samples=false", "output_name=later"), False, "cpu", QUIET)
+    # The last training's base model and the manifest's are another than this one was trained on.
+    with pytest.raises(ModelError, match=r"trained on base, which is not known here.*--base"):
         sample_lora(lora, order, None, None, "cpu")
+
+
+def test_a_file_that_does_not_tell_its_base_models_weights_is_drawn_with_a_word(prepared: Path) -> None:
+    lora, said = prepared / "model" / "foreign.safetensors", list[str]()
+    train_folder(prepared, None, ("steps=1", "samples=false", "output_name=own"), False, "cpu", QUIET)
+    tensors = load_file(prepared / "model" / "own.safetensors")
+    save_file(tensors, lora, {"ss_sd_model_name": "base"})
+    sample_lora(lora, ["sks --w 64 --h 64 --s 1"], None, None, "cpu", said.append)
+    assert said == [f"base model: {BASE}; the file does not tell whether it was trained on this one"]
+
+
+@pytest.mark.slow
+def test_going_on_takes_the_stopped_runs_settings_and_holds_what_is_given_against_them(
+    prepared: Path,
+) -> None:
+    from dataprep.train.config import TrainConfig
+    from dataprep.train.loop import train
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 2 and progress.steps_per_s:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    settings = {"steps": 4, "unet_rate": 3e-4, "rank": 2, "samples": False, "save_precision": "fp32"}
+    whole = load_file(train(prepared, TrainConfig(**settings), resume=False, restart=True, device="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared, TrainConfig(**settings), resume=False, device="cpu", on_progress=interrupt)
+    with pytest.raises(ConfigError, match=r"rank \(was 2, is 8\)"):
+        train_folder(prepared, None, ("rank=8",), True, "cpu", QUIET)
+    heard = StringIO()
+    again = train_folder(prepared, None, (), True, "cpu", Console(file=heard, width=400))
+    assert "goes on with the settings of the run that was stopped" in heard.getvalue()
+    assert re.search(r"whatever train\.toml says now: .*steps = 4", heard.getvalue())
+    resumed = load_file(again)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 @pytest.mark.slow
