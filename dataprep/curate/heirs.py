@@ -112,7 +112,7 @@ def by_name(known: Before, rows: Sequence[Row]) -> list[tuple[Row, Row]]:
 
     Args:
         known: what there was.
-        rows: of now, with path, role and sha256.
+        rows: of now, with path, role, sha256 and width.
     """
     now = {row["sha256"] for row in rows}
     here = {(row["role"], row["path"]) for row in rows}
@@ -131,7 +131,8 @@ def by_name(known: Before, rows: Sequence[Row]) -> list[tuple[Row, Row]]:
             continue
         old = places.get(place)
         if old is None:
-            others = stems.get((row["role"], _stem(row["path"])), [])
+            is_picture = row.get("width") is not None  # a caption that lost its picture has the stem too
+            others = stems.get((row["role"], _stem(row["path"])), []) if is_picture else []
             old = others[0] if len(others) == 1 else None
         if old and old["sha256"] and old["sha256"] not in now:
             pairs.setdefault(place, (old, row))

@@ -263,7 +263,7 @@ class _Sync:
     def _unlink(self, file: str) -> None:
         path = self._path(file)
         with disk_faults(path):
-            path.unlink()
+            path.unlink(missing_ok=True)  # a trainer's cache may go as stale, and again with its picture
         self.report.removed.append(file)
         self._tidy(path)
 

@@ -78,6 +78,10 @@ def _refuse_said_twice(flat: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{theirs} = {flat[theirs]!r} and {ours} = {flat[ours]!r} are the same setting: keep one"
             )
+    if flat.get("v_parameterization") and flat.get("target", "v") not in ("v", "auto"):
+        raise ConfigError(
+            f"v_parameterization and target = {flat['target']!r} contradict each other: keep one"
+        )
 
 
 def is_theirs(table: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -276,7 +277,8 @@ def sample_lora(
         )
         pictures = sampler.draw(orders)
     folder = out or lora.parent / "samples"
-    paths = [folder / f"{lora.stem}-{number:03d}.png" for number in range(len(prompts))]
+    names = (folder / f"{lora.stem}-{number:03d}.png" for number in count())
+    paths = list(islice((path for path in names if not path.exists()), len(prompts)))  # earlier ones stay
     for path, picture in zip(paths, pictures, strict=True):
         write_whole(path, partial(save_png, picture))
     return paths

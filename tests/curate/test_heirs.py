@@ -202,6 +202,11 @@ def test_the_same_stem_in_the_same_folder_is_the_same_place(now: list[str], want
     assert [new["path"] for _, new in pairs] == wanted
 
 
+def test_a_caption_that_lost_its_picture_has_not_its_place() -> None:
+    alone = row("a/0.txt", "text") | {"width": None}
+    assert by_name(Before([row("a/0.png", "old")]), [alone]) == []
+
+
 SHAPE = {"role": "train", "width": 100, "height": 100}
 KEPT = {"id": "k", "sha256": "kept", "path": "k.png", "duplicate_of": None} | SHAPE
 SMALL = {"id": "s", "sha256": "small", "path": "s.png", "duplicate_of": "k", "distance": 0} | SHAPE

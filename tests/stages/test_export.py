@@ -666,3 +666,19 @@ def test_no_retouched_picture_takes_its_size_from_anothers_latents(
         assert {picture.size for picture in view.pictures} == {(128, 64), (64, 64)}
     (context.out / "img/2_sks girl" / files[0]).unlink()
     assert export(context, table)["image_file"].to_pylist() == plain
+
+
+def test_a_retouched_picture_is_taken_back_though_a_trainer_made_latents_of_it(
+    context: Context, placed_row: Make, as_table: Tabulate
+) -> None:
+    table = as_table([with_latents(placed_row("a.png"), context, "aa11")])
+    export(context, table)
+    folder = context.out / "img/2_sks girl"
+    picture, latents = folder / "a.png", folder / "a_0128x0064_sd.npz"
+    ours = picture.read_bytes(), latents.read_bytes()
+    Image.new("RGB", (128, 64), "red").save(picture)
+    export(context, table)
+    latents.write_bytes(b"made by a trainer")
+    picture.unlink()
+    export(context, table)
+    assert (picture.read_bytes(), latents.read_bytes()) == ours

@@ -269,6 +269,8 @@ def test_settings_that_only_sd_scripts_has_are_no_typing_errors(tmp_path: Path) 
 
 
 def test_a_setting_under_both_names_must_have_one_value(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="v_parameterization and target = 'eps' contradict each other"):
+        load(tmp_path, 'v_parameterization = true\ntarget = "eps"\n')
     with pytest.raises(ConfigError, match="network_dim = 16 and rank = 8 are the same setting"):
         load(tmp_path, "network_dim = 16\nrank = 8\n")
     assert load(tmp_path, "network_dim = 16\nrank = 16\n")[0].rank == 16

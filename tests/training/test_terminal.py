@@ -71,6 +71,8 @@ def test_raw_pictures_become_a_lora_that_draws(prepared: Path) -> None:
     (picture,) = sample_lora(lora, ["sks girl --w 64 --h 64 --s 2"], None, None, "cpu")
     with Image.open(picture) as drawn:
         assert drawn.size == (64, 64)
+    (another,) = sample_lora(lora, ["sks girl --w 64 --h 64 --s 1"], None, None, "cpu")
+    assert another != picture  # which stays
 
 
 @pytest.mark.slow
