@@ -16,6 +16,7 @@ __all__ = ["CHECKS", "CODES", "Finding", "as_text", "check", "seen", "waived"]
 
 CHECKS: Final[tuple[Callable[[Prepared], Iterator[Finding]], ...]] = (
     folder.up_to_date,
+    folder.held_decisions,
     folder.as_the_trainer_sees_it,
     captions.trigger_word,
     captions.unwise_trigger,

@@ -199,9 +199,35 @@ class HandWork:
         """The caption file of a raw file."""
         return self.out / str(self.row(path)["caption_file"])
 
+    def enlarge(self, path: str, new: str, factor: float) -> None:
+        """Put a larger copy of a raw file beside it."""
+        with Image.open(self.raw / path) as image:
+            size = round(image.width * factor), round(image.height * factor)
+            image.resize(size, Image.Resampling.LANCZOS).save(self.raw / new)
+
     def text(self, path: str) -> str:
         """The caption of a raw file, as the trainer will read it."""
         return self.caption(path).read_text(encoding="utf-8").removesuffix("\n")
+
+
+@pytest.fixture(scope="session")
+def prepare_drawings() -> Callable[[Path], Path]:
+    """Draws four pictures of the miniature's character into a folder, and prepares them."""
+
+    def prepare(home: Path) -> Path:
+        from dataprep.progress import Observer
+        from dataprep.run import Job, run
+        from models.miniature.world import render, signature_drawing
+
+        (home / "raw").mkdir()
+        rng = np.random.default_rng(8)
+        for i in range(4):
+            render(signature_drawing(rng), 300, 300).save(home / "raw" / f"{i}.png")
+        flags = {"trigger": "sks", "class_word": "girl", "models": "miniature"}
+        run(Job(home / "raw", home / "out", flags=flags), Observer(), threads=2)
+        return home / "out"
+
+    return prepare
 
 
 @pytest.fixture(scope="session")

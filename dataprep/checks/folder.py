@@ -70,6 +70,10 @@ def up_to_date(prepared: Prepared) -> Iterator[Finding]:
             + "delete the edited one, and run again, which writes it anew (deleted once more after that, "
             "the picture is left out)",
         )
+
+
+def held_decisions(prepared: Prepared) -> Iterator[Finding]:
+    """Whether every decision made by hand is written whole, and held by a picture that is there."""
     if views := without_place(prepared.directory):
         yield Finding(
             "lost-edits",

@@ -98,6 +98,13 @@ def _by_row(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
     return list(rows.values())
 
 
+def _made_of(cache: str) -> tuple[str, Kind] | None:
+    """The file, without its ending, and its kind that a trainer made a cache of; None: no name of a cache."""
+    folder, _, name = cache.rpartition("/")
+    match = _CACHE.fullmatch(name)
+    return None if match is None else (f"{folder}/{match['stem']}", "caption" if match["text"] else "image")
+
+
 class _Sync:
     def __init__(self, out: Path, merged: Merged, folders: Sequence[str], taken: Mapping[str, str]) -> None:
         self.taken = taken
@@ -117,10 +124,9 @@ class _Sync:
         for folder in self.folders:
             for path in (self.out / folder).glob("*/*.npz"):
                 file = path.relative_to(self.out).as_posix()
-                match = _CACHE.fullmatch(path.name)
-                if match and file not in self.entries:
-                    made_of: Kind = "caption" if match["text"] else "image"
-                    found.setdefault((file[: -len(path.name)] + match["stem"], made_of), []).append(file)
+                made_of = _made_of(file)
+                if made_of is not None and file not in self.entries:
+                    found.setdefault(made_of, []).append(file)
         return found
 
     def _path(self, file: str) -> Path:
@@ -202,7 +208,6 @@ class _Sync:
         caches = self._caches.get((made_of.rpartition(".")[0], kind), [])
         for cache in [file for file in caches if self._path(file).lstat().st_mtime_ns < changed]:
             self._unlink(cache)
-            caches.remove(cache)
             self.report.displaced.append(cache)
 
     def remove_unwanted(self, wanted: set[str]) -> None:
@@ -236,15 +241,13 @@ class _Sync:
     def remove_rivals(self, wanted: Iterable[Wanted]) -> None:
         """Latents that are not ours, yet would be trained instead of ours: by an older name, or by a size."""
         for item in wanted:
-            match = _CACHE.fullmatch(PurePosixPath(item.file).name)
-            if item.kind != "latents" or match is None:
+            made_of = _made_of(item.file)
+            if item.kind != "latents" or made_of is None:
                 continue
-            stem = item.file[: -len(match[0])] + match["stem"]
             ending = "_" + item.file.rpartition("_")[2]  # such as _sd.npz
-            for cache in list(self._caches.get((stem, "image"), ())):
-                if cache == f"{stem}.npz" or (cache != item.file and cache.endswith(ending)):
+            for cache in list(self._caches.get(made_of, ())):
+                if cache == f"{made_of[0]}.npz" or (cache != item.file and cache.endswith(ending)):
                     self._unlink(cache)
-                    self._caches[stem, "image"].remove(cache)
                     self.report.displaced.append(cache)
 
     def remove_broken(self, wanted: Iterable[Wanted]) -> None:
@@ -257,13 +260,15 @@ class _Sync:
         caches = self._caches.get((made_of.rpartition(".")[0], kind), [])
         for cache in [file for file in caches if not zipfile.is_zipfile(self._path(file))]:
             self._unlink(cache)
-            caches.remove(cache)
             self.report.displaced.append(cache)
 
     def _unlink(self, file: str) -> None:
         path = self._path(file)
         with disk_faults(path):
-            path.unlink(missing_ok=True)  # a trainer's cache may go as stale, and again with its picture
+            path.unlink()
+        made_of = _made_of(file)
+        if made_of is not None and file in (caches := self._caches.get(made_of, [])):
+            caches.remove(file)
         self.report.removed.append(file)
         self._tidy(path)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -23,11 +23,8 @@ from benchmarks.arms import (
 )
 from benchmarks.claims import ALONE, CLASS, SETS, WITH, WITHOUT, Seen
 from dataprep.pipeline import STAGES
-from dataprep.progress import Observer
-from dataprep.run import Job, run
 from dataprep.settings import build_stages, load_settings
 from dataprep.training.settings import load_config
-from models.miniature.world import render, signature_drawing
 
 TINY = " --w 64 --h 64 --s 2 --d 1"
 LINES = {WITH: [f"sks girl, smile{TINY}"], CLASS: [f"girl{TINY}", f"girl{TINY}2"]}
@@ -122,17 +119,10 @@ def test_findings_are_read_back_under_their_key_only(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, prepare_drawings: Callable[[Path], Path]) -> Path:
     """A prepared folder of four drawings; one thread from here on, since two spin on work this small."""
     torch.set_num_threads(1)
-    home = tmp_path_factory.mktemp("arms")
-    (home / "raw").mkdir()
-    rng = np.random.default_rng(8)
-    for i in range(4):
-        render(signature_drawing(rng), 300, 300).save(home / "raw" / f"{i}.png")
-    flags = {"trigger": "sks", "class_word": "girl", "models": "miniature"}
-    run(Job(home / "raw", home / "out", flags=flags), Observer(), threads=2)
-    return home / "out"
+    return prepare_drawings(tmp_path_factory.mktemp("arms"))
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from dataprep.check import check
 from dataprep.curate.captions import Lead
@@ -20,12 +19,6 @@ from dataprep.curate.hand_copies import (
     history_of,
     why_kept,
 )
-
-
-def enlarged(work: Any, path: str, new: str, factor: float) -> None:
-    with Image.open(work.raw / path) as image:
-        size = round(image.width * factor), round(image.height * factor)
-        image.resize(size, Image.Resampling.LANCZOS).save(work.raw / new)
 
 
 @pytest.fixture
@@ -47,7 +40,7 @@ def test_a_much_larger_copy_takes_over_all_that_was_decided_by_hand(edited: Any)
     box = {"left": 10, "top": 20, "right": 210, "bottom": 220}
     append(edited.out, [decision((edited.row("003.png")["sha256"], ""), "page", box=box)])
     for i in range(4):
-        enlarged(edited, f"00{i}.png", f"big{i}.png", 2)
+        edited.enlarge(f"00{i}.png", f"big{i}.png", 2)
     for _ in range(2):
         edited.run()
         assert edited.text("big0.png") == edited.wanted
@@ -60,7 +53,7 @@ def test_a_much_larger_copy_takes_over_all_that_was_decided_by_hand(edited: Any)
 
 
 def test_what_is_decided_on_the_kept_copy_afterwards_stands(edited: Any) -> None:
-    enlarged(edited, "000.png", "big.png", 2)
+    edited.enlarge("000.png", "big.png", 2)
     edited.run()
     edited.caption("big.png").write_text(edited.wanted.replace("my hat, ", ""))
     edited.run()
@@ -71,14 +64,14 @@ def test_what_is_decided_on_the_kept_copy_afterwards_stands(edited: Any) -> None
 
 
 def test_a_copy_that_is_hardly_larger_does_not_displace_the_edited_one(edited: Any) -> None:
-    enlarged(edited, "000.png", "big.png", 1.25)
+    edited.enlarge("000.png", "big.png", 1.25)
     edited.run()
     assert edited.text("000.png") == edited.wanted
     assert "that one is edited by hand" in edited.row("big.png")["reason"]
 
 
 def test_a_copy_of_a_deleted_picture_that_is_kept_by_hand_stays(edited: Any) -> None:
-    enlarged(edited, "002.png", "big.png", 2)
+    edited.enlarge("002.png", "big.png", 2)
     edited.run()
     append(edited.out, [decision((edited.row("big.png")["sha256"], ""), "page", state="keep")])
     edited.run()
@@ -88,7 +81,7 @@ def test_a_copy_of_a_deleted_picture_that_is_kept_by_hand_stays(edited: Any) -> 
 def test_a_caption_in_raw_counts_after_a_larger_copy_came_and_went(hand_work: Any) -> None:
     beside = hand_work.raw / "001.txt"
     beside.write_text("teacup")
-    enlarged(hand_work, "001.png", "big1.png", 2)
+    hand_work.enlarge("001.png", "big1.png", 2)
     hand_work.run()
     hand_work.caption("big1.png").write_text(hand_work.text("big1.png") + ", my dog")
     hand_work.run()
@@ -114,7 +107,7 @@ def test_a_caption_beside_the_smaller_copy_alone_is_the_larger_ones(
 ) -> None:
     hand_work.overrides = (f"curate.captions={captions}",)
     (hand_work.raw / "001.txt").write_text(text)
-    enlarged(hand_work, "001.png", "big1.png", 2)
+    hand_work.enlarge("001.png", "big1.png", 2)
     hand_work.run()
     assert hand_work.text("big1.png") == f"sks girl, {text}"
     hand_work.caption("big1.png").write_text(f"sks girl, {text.removesuffix('.')}, my dog")
@@ -133,7 +126,7 @@ def test_a_caption_beside_a_copy_that_is_gone_stays_and_one_that_is_not_used_is_
     (hand_work.raw / "002.txt").write_text("my dog")
     (hand_work.raw / "000.txt").write_text("She waves at us from a hill.")
     for i in range(3):
-        enlarged(hand_work, f"00{i}.png", f"big{i}.png", 2)
+        hand_work.enlarge(f"00{i}.png", f"big{i}.png", 2)
     (hand_work.raw / "big0.txt").write_text("The sea is calm at night.")
     hand_work.run()
     (finding,) = [found for found in check(hand_work.out) if found.code == "not-used"]
@@ -148,7 +141,7 @@ def test_a_caption_beside_a_copy_that_is_gone_stays_and_one_that_is_not_used_is_
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_newer_decision_on_a_dropped_copy_counts(hand_work: Any, kept: bool) -> None:
-    enlarged(hand_work, "001.png", "big1.png", 2)
+    hand_work.enlarge("001.png", "big1.png", 2)
     hand_work.run()
     hand_work.caption("big1.png").write_text(hand_work.text("big1.png") + ", my dog, my cat")
     hand_work.run()

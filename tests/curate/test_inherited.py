@@ -42,12 +42,6 @@ from dataprep.store import Blobs
 SENTENCES = ["She waves at us, smiling.", "A photo of the sea at night."]
 
 
-def enlarged(work: Any, path: str, new: str, factor: float) -> None:
-    with Image.open(work.raw / path) as image:
-        size = round(image.width * factor), round(image.height * factor)
-        image.resize(size, Image.Resampling.LANCZOS).save(work.raw / new)
-
-
 @pytest.fixture
 def larger(hand_work: Any) -> Any:
     """A rewritten list, a sentence and an emptied caption, each inherited by a picture twice as large."""
@@ -58,7 +52,7 @@ def larger(hand_work: Any) -> Any:
     hand_work.caption("002.png").write_text("")
     hand_work.run()
     for i in range(3):
-        enlarged(hand_work, f"00{i}.png", f"big{i}.png", 2)
+        hand_work.enlarge(f"00{i}.png", f"big{i}.png", 2)
     hand_work.run()
     assert hand_work.text("big1.png") == "sks girl, She waves at us from the top of a hill."
     return hand_work
@@ -93,7 +87,7 @@ def test_a_third_copy_has_the_newest_edit(larger: Any) -> None:
         larger.caption(f"big{path}").write_text(text)
     larger.run()
     for i in range(3):
-        enlarged(larger, f"big{i}.png", f"huge{i}.png", 2)
+        larger.enlarge(f"big{i}.png", f"huge{i}.png", 2)
     larger.run()
     assert left(larger, "huge")
 
@@ -185,8 +179,8 @@ class World:
         return self.kept.read_text(encoding="utf-8").removesuffix("\n")
 
 
-class TheNewestEditStands(RuleBasedStateMachine):
-    """Any sequence of edits, copies that come and go, and kills."""
+class InAWorld(RuleBasedStateMachine):
+    """A world of its own for every example."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,14 +189,21 @@ class TheNewestEditStands(RuleBasedStateMachine):
         self.patch.start()
         logging.getLogger("dataprep").setLevel(logging.ERROR)
         self.world = World(self.folder)
-        self.world.run()
-        self.wanted: str | None = None  # as a person left it; None: the machine's
-        self.clean = True  # the last run ended, and nothing was changed since
 
     def teardown(self) -> None:
         self.patch.stop()
         logging.getLogger("dataprep").setLevel(logging.NOTSET)
         shutil.rmtree(self.folder)
+
+
+class TheNewestEditStands(InAWorld):
+    """Any sequence of edits, copies that come and go, and kills."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world.run()
+        self.wanted: str | None = None  # as a person left it; None: the machine's
+        self.clean = True  # the last run ended, and nothing was changed since
 
     @rule(tags=st.lists(st.sampled_from(["1girl", "blush", "v", "hat", "sea"]), max_size=4, unique=True))
     def rewrite(self, tags: list[str]) -> None:
@@ -264,7 +265,7 @@ TestTheNewestEditStands.settings = settings(
 )
 
 
-class TheNewestWordOnEachTag(RuleBasedStateMachine):
+class TheNewestWordOnEachTag(InAWorld):
     """Any sequence of edits of single tags, on whichever copy is kept, held against a dictionary of tags.
 
     Copies come and go, with captions beside them in RAW that change, and runs are killed.
@@ -274,20 +275,10 @@ class TheNewestWordOnEachTag(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        self.patch = mock.patch("os.fsync")  # nothing here depends on what a power cut leaves
-        self.patch.start()
-        logging.getLogger("dataprep").setLevel(logging.ERROR)
-        self.world = World(self.folder)
         self.decided: dict[str, bool] = {}  # tag -> whether it is wanted, by the newest word on it
         self.last: dict[str, set[str]] = {}  # copies of the last run that ended, and their captions in RAW
         self.written: set[str] = set()
         self.finish()
-
-    def teardown(self) -> None:
-        self.patch.stop()
-        logging.getLogger("dataprep").setLevel(logging.NOTSET)
-        shutil.rmtree(self.folder)
 
     def beside(self) -> dict[str, set[str]]:
         return {name: {*tags_of(self.world.raws.get(name, ""))} for name in self.world.there}

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
@@ -27,8 +28,6 @@ from dataprep.errors import ConfigError, InputError, ModelError
 from dataprep.inference.base import load_base
 from dataprep.inference.sampling import sample_images
 from dataprep.models import assets
-from dataprep.progress import Observer
-from dataprep.run import Job, run
 from dataprep.training.terminal import (
     energy_text,
     extract_lora,
@@ -38,7 +37,6 @@ from dataprep.training.terminal import (
     train_folder,
 )
 from dataprep.training.watch import Progress
-from models.miniature.world import render, signature_drawing
 
 QUIET = Console(quiet=True)
 BASE = assets() / "miniature" / "base"
@@ -46,16 +44,9 @@ runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, prepare_drawings: Callable[[Path], Path]) -> Path:
     """A prepared folder of four drawings."""
-    home = tmp_path_factory.mktemp("training")
-    (home / "raw").mkdir()
-    rng = np.random.default_rng(8)
-    for i in range(4):
-        render(signature_drawing(rng), 300, 300).save(home / "raw" / f"{i}.png")
-    flags = {"trigger": "sks", "class_word": "girl", "models": "miniature"}
-    run(Job(home / "raw", home / "out", flags=flags), Observer(), threads=2)
-    return home / "out"
+    return prepare_drawings(tmp_path_factory.mktemp("training"))
 
 
 @pytest.mark.slow
