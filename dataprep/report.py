@@ -21,7 +21,7 @@ from dataprep.errors import InputError, RowError
 from dataprep.export.kohya_reader import describe, read_folder
 from dataprep.folders import STATE_FOLDER
 from dataprep.framing.bucket_words import plan_in_words
-from dataprep.manifest import ACTIVE
+from dataprep.manifest import ACTIVE, DROPPED
 from dataprep.pictures.walk import walk
 from dataprep.run import Job, read_manifest
 from dataprep.settings import PROJECT_FILE
@@ -145,7 +145,7 @@ def _file_picture(path: Path) -> Picture:
 
 def _twins(directory: Path, rows: list[dict[str, Any]]) -> list[tuple[Picture, list[Picture]]]:
     """Kept pictures with the copies that were left out in their favour."""
-    by_id = {row["id"]: row for row in rows}
+    by_id = {row["id"]: row for row in rows if row["state"] != DROPPED}
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if row.get("duplicate_of"):

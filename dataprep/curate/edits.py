@@ -133,8 +133,8 @@ class _Search:
         receipt = read_receipt(out).to_pylist()
         self.pictures = {e["file"]: e for e in receipt if e["kind"] == "image"}
         self.captions = {e["file"]: e for e in receipt if e["kind"] == "caption"}
-        # Journalled by a run that was killed: such a file may have had its new text when it was edited.
-        self.pending = {name: e for name, e in read_pending(out).items() if e["kind"] == "caption"}
+        # Journalled by runs that were killed: such a file may have had its new text when it was edited.
+        self.pending = read_pending(out)
 
     def found(self) -> Iterator[Found]:
         """All differences, pictures first."""
@@ -317,12 +317,13 @@ class _Search:
         last = (self.last_ever if self._is_leftover(name) else self.last).get((self._image(entry), name))
         if last and last.get("base") == _writing(entry):
             old = last["new"]  # the file was not written since this edit was journalled: a run was killed
-        pending = self.pending.get(name)
-        unchanged_since = sha256 is not None and sha256 == self.taken.get(name)
-        if pending is None or pending["sha256"] == entry["sha256"] or unchanged_since:
+        if sha256 is not None and sha256 == self.taken.get(name):
             return [old]
-        new = pending["caption"] or ""
-        return [new] if pending["mtime_ns"] else [old, new]  # its time is known once it was in its place
+        bases = [old]
+        for written in self.pending.get(name, ()):
+            new = written["caption"] or ""
+            bases = [new] if written["mtime_ns"] else [*bases, new]  # it has a time once it was in its place
+        return list(dict.fromkeys(bases))
 
     def _change(self, bases: list[str], text: str, entry: Entry) -> tuple[dict[str, Any], Edit]:
         """What the event says; empty: only the spelling differs."""

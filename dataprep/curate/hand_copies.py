@@ -33,6 +33,7 @@ COLUMNS: Final = (
     ("hand_caption", pa.string()),
     ("hand_box", BOX),
 )
+LOOK: Final = ("phash", "thumb")  # what a picture that is gone is known by
 HISTORY: Final = "hand_history"  # the decisions themselves, with their places in the journal
 HANDED: Final = "edited by hand"  # why a copy is kept, where it is not larger
 _TOLD: Final = {
@@ -181,13 +182,15 @@ def left_out(rows: Sequence[Row], context: Context) -> list[Row]:
     """The rows that people left out, measured as the others were, to find their copies by.
 
     Args:
-        rows: of one role, with state and hand_state.
+        rows: of one role, with state and hand_state; given phash and thumb, to be known by when the file is
+            gone and something that looks the same comes.
         context: of the run; each is decoded.
     """
     measured = []
     for row in rows:
         if row["state"] == DROPPED and row.get("hand_state") == "drop" and row.get("pixels_key"):
             seen = _measured(row, context)
+            row.update({name: seen[name] for name in LOOK} if seen is not None else {})
             # As if it were to be kept: copies are told from it, never it from them.
             measured += [] if seen is None else [{**row, **seen, "hand_state": "keep"}]
     return measured
@@ -217,6 +220,6 @@ def drop_copies_of(
     for copy in find([*out, *rows]):
         if copy.of < len(out) <= copy.row:
             row, gone = rows[copy.row - len(out)], out[copy.of]
-            row.update(state=DROPPED, distance=copy.distance)
+            row.update(state=DROPPED, distance=copy.distance, duplicate_of=gone["id"])
             why = f"copy of {gone['path']}, distance {copy.distance}, which was taken out by hand"
             row["reason"] = f"dedup:left-out: {why}"

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from dataprep.copies.likeness import alike
 from dataprep.curate.captions import tag_key
-from dataprep.curate.decisions import Event, Hand, History, Image, base_view, decision, summed
+from dataprep.curate.decisions import Event, Hand, History, Image, base_view, decision
+from dataprep.curate.raw_captions import with_edits
 from dataprep.folders import STATE_FOLDER
 from dataprep.store import write_bytes
 
@@ -28,14 +29,15 @@ Look = Callable[[Row], tuple[str, str] | None]  # a row's phash and thumb, None:
 
 _COLUMNS: Final = (
     *("id", "path", "role", "sha256", "view", "width", "height", "phash", "thumb"),
-    *("duplicate_of", "distance", "trim_share", "raw_caption", "hand_added", "hand_caption"),
+    *("duplicate_of", "distance", "trim_share", "raw_caption"),
+    *("hand_added", "hand_removed", "hand_order", "hand_caption"),
 )
 _SAME: Final = 4  # Hamming distance, bits of 64: saving a picture again, also smaller, changes no more
 _SAME_SHAPE: Final = 0.02  # share by which width / height may differ
 _SAME_TRIM: Final = 0.02  # share of the area within uniform borders by which two copies may differ
 _MOST: Final = 1000  # new pictures that are looked at
 _NAMED: Final = 5
-_DECIDED: Final = {"added", "removed", "order", "caption", "box"}
+_DECIDED: Final = {"added", "removed", "order", "caption", "box", "state"}
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,15 @@ def before(out: Path) -> Before:
         rows = pq.read_table(manifest, columns=names).to_pylist()
     except (pa.ArrowInvalid, OSError):
         rows = []  # none yet; a damaged one is reported by those who need it
-    return Before(rows, gone_pictures(out))
+    return Before(rows, _gone(out))
 
 
 def gone_pictures(out: Path) -> list[Row]:
-    """Pictures that are gone and whose decisions nothing inherited, as `remember` wrote them."""
+    """Pictures that are gone, whose edits nothing inherited, as `remember` wrote them."""
+    return [row for row in _gone(out) if row.get("edited", True)]
+
+
+def _gone(out: Path) -> list[Row]:
     try:
         rows = json.loads(_gone_file(out).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -80,18 +86,20 @@ def gone_pictures(out: Path) -> list[Row]:
     return [{"role": "train"} | row for row in rows]
 
 
-def remember(out: Path, lost: Iterable[str], known: Before) -> None:
+def remember(out: Path, lost: Mapping[str, bool], known: Before) -> None:
     """Note where pictures were whose decisions nothing holds. Raises DiskError.
 
     Args:
         out: the prepared folder.
-        lost: their sha256.
+        lost: their sha256 -> whether more was decided than to leave them out, so that people want to know.
         known: where they were.
     """
     rows: dict[str, Row] = {sha256: {"sha256": sha256, "path": _unknown(sha256)} for sha256 in lost}
     for row in reversed(known.rows):
         if row["sha256"] in rows:
             rows[row["sha256"]] = {name: row.get(name) for name in _COLUMNS}
+    for sha256, row in rows.items():
+        row["edited"] = lost[sha256]
     if rows or _gone_file(out).is_file():
         data = json.dumps([*rows.values()], ensure_ascii=False, indent=0).encode("utf-8", "surrogatepass")
         write_bytes(_gone_file(out), data)
@@ -261,9 +269,15 @@ def _raw_kept(raw: Hand, kept: Row, heir: Row, hands: Mapping[Image, Hand]) -> E
     tags = [tag for key, tag in raw.added.items() if key in stood and key not in known]
     if tags and kept.get("hand_caption") is None:
         return {"added": tags}
-    if raw.caption and own.caption is None and raw.caption == kept.get("hand_caption"):
-        return {"caption": raw.caption}
+    if raw.caption and own.caption is None and kept.get("hand_caption") == _edited(raw.caption, kept):
+        return {"caption": kept["hand_caption"]}
     return {}
+
+
+def _edited(caption: str, kept: Row) -> str:
+    """What a caption beside a raw picture became by the decisions on the tags of the kept copy."""
+    added, removed, order = (kept.get(f"hand_{name}") or () for name in ("added", "removed", "order"))
+    return with_edits(caption, added, removed, order or None)
 
 
 def _inheritance(old: Row, heir: Row, scale: Sequence[float] | None, what: Event) -> Event:
@@ -293,7 +307,7 @@ def box_scale(old: Row, new: Row) -> tuple[float, float] | None:
 def lost_edits(
     histories: Mapping[Image, History], passed_on: Mapping[str, str], now: Iterable[str]
 ) -> list[Image]:
-    """Contents that are nowhere and whose decisions, other than to leave them out, nothing holds.
+    """Contents that are nowhere and whose decisions nothing holds.
 
     Args:
         histories: all decisions.
@@ -307,14 +321,12 @@ def lost_edits(
     return [
         image
         for image, history in histories.items()
-        if image[0] not in now
-        and not _places(history) <= here | held.get(passed_on.get(image[0], ""), set())
-        and summed(history).state != "drop"
+        if image[0] not in now and not _places(history) <= here | held.get(passed_on.get(image[0], ""), set())
     ]
 
 
 def _places(history: History) -> set[int]:
-    """Where something is decided, other than whether the picture is in training."""
+    """Where something is decided."""
     return {number for number, what in history.items() if _DECIDED & what.keys()}
 
 

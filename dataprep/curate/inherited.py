@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprep.curate.decisions import Hand, History, Image, base_view, read_journal, same_view, summed
-from dataprep.manifest import ACTIVE
+from dataprep.manifest import ACTIVE, DROPPED
 
 Row = dict[str, Any]
 Copies = Mapping[Image, Sequence[Image]]  # a kept picture -> those dropped as its copies
@@ -102,6 +102,7 @@ def without_place(out: Path) -> list[str]:
     histories = read_journal(out).histories()
     rows = _rows(out) if histories else []
     by_image = {image_of_row(row): row for row in reversed(rows)}
+    dropped = {row["id"] for row in rows if row["state"] == DROPPED}
     copies, views, held = _copies(rows), _views(histories), set[int]()
     for row in rows:
         if row["state"] == ACTIVE:
@@ -111,7 +112,8 @@ def without_place(out: Path) -> list[str]:
     for sha256, path in files.items():
         for view in views.get(sha256, ()):
             base = by_image.get((sha256, base_view(view)))
-            left_out = base is not None and base["state"] != ACTIVE and not base["duplicate_of"]
+            is_copy = base is not None and base["duplicate_of"] and base["duplicate_of"] not in dropped
+            left_out = base is not None and base["state"] != ACTIVE and not is_copy
             history = histories[sha256, view]
             if not left_out and not history.keys() <= held and summed(history).says_something:
                 named.append(f"{path} ({view})" if view else path)

@@ -74,21 +74,24 @@ def read_receipt(out: Path) -> pa.Table:
     if not journal:
         return table
     entries = {entry["file"]: entry for entry in table.to_pylist()}
-    entries.update({name: entry for name, entry in journal.items() if _is_on_disk(out, entry)})
+    for name, written in journal.items():
+        # The newest that is in its place: what was about to replace it may not have come to it.
+        entry = next((entry for entry in reversed(written) if _is_on_disk(out, entry)), None)
+        entries.update({} if entry is None else {name: entry})
     return to_table(entries.values())
 
 
-def read_pending(out: Path) -> dict[str, Entry]:
-    """Entries by file that a killed run journalled, whether or not their files are in place."""
+def read_pending(out: Path) -> dict[str, list[Entry]]:
+    """Entries by file that killed runs journalled, oldest first, whether or not their files are in place."""
     path = _journal_file(out)
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
-    entries: dict[str, Entry] = {}
+    entries: dict[str, list[Entry]] = {}
     for line in filter(None, lines):
         try:
             entry = json.loads(line)
         except ValueError:
             continue  # the line that was being written when the run was killed; its file was not yet in place
-        entries[entry["file"]] = entry
+        entries.setdefault(entry["file"], []).append(entry)
     return entries
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from dataprep.curate.decisions import Event, Hand, History, Image, append
+from dataprep.curate.decisions import Event, Hand, History, Image, append, image_of
 from dataprep.curate.edits import Found, Lead, Plan, contents, plan
 from dataprep.curate.encodings import EncodingName
 from dataprep.curate.hand_copies import as_text
@@ -35,6 +36,7 @@ log = logging.getLogger("dataprep.curate")
 
 _NAMED = 5
 _STAYS = "what was decided by hand stays with it"
+_STAYS_OUT = "it was left out by hand, and stays out (`dataprep undo` brings it back)"
 _OTHER_PICTURE = 16  # Hamming distance, bits of 64: far beyond what saving again changes
 
 HAND = pa.schema(
@@ -133,8 +135,8 @@ class Curate(Stage, frozen=True):
 
     def _planned(
         self, context: Context, rows: list[Row], known: Before
-    ) -> tuple[Plan, list[str], Sequence[str]]:
-        """What people decided, what to tell them of it, and contents whose decisions nothing holds."""
+    ) -> tuple[Plan, list[str], Mapping[str, bool]]:
+        """What people decided, what to tell them of it, contents whose decisions nothing holds: if edited."""
         start, now = raw_hands(rows, self.captions), {row["sha256"] for row in rows}
 
         def planned_with(pairs: list[tuple[Row, Row]]) -> Plan:
@@ -154,16 +156,19 @@ class Curate(Stage, frozen=True):
         lost = lost_in(planned)
         copied = by_copy(lost, known, rows, moved, raw, planned.hands)
         planned = planned.with_heirs([event for *_, event in copied])
+        out = {image for image, hand in planned.hands.items() if hand.state == "drop"}
         told = {event["image"] for event in planned.followed}
-        notes = [_followed(context, old, row) for old, row in changed if row["sha256"] in told]
+        notes = [_followed(context, old, row, out) for old, row in changed if row["sha256"] in told]
         notes += [
-            f"{row['path']}: its copy {old['path']} is gone; {_inherited(event, lost)}"
+            f"{row['path']}: its copy {old['path']} is gone; {_inherited(event, lost, out)}"
             for old, row, event in copied
         ]
-        lost = [image for image in lost_in(planned) if planned.hands[image].says_something]
-        gone = list(dict.fromkeys(sha256 for sha256, _ in lost))
+        gone: dict[str, bool] = {}
+        for image in lost_in(planned):
+            gone[image[0]] = gone.get(image[0], False) or planned.hands[image].says_something
         last = {row["sha256"] for row in known.last}
-        new = [sha256 for sha256 in gone if sha256 in last]  # once: `check` goes on telling
+        # Once: `check` goes on telling.
+        new = [sha256 for sha256, edited in gone.items() if edited and sha256 in last]
         return planned, [*notes, lost_text(new, known)] if new else notes, gone
 
 
@@ -173,9 +178,11 @@ def _raw_hand(row: Row, captions: RawCaptions) -> Hand:
     return hand
 
 
-def _inherited(event: Event, lost: Sequence[Image]) -> str:
+def _inherited(event: Event, lost: Sequence[Image], out: AbstractSet[Image]) -> str:
     """For people: what a copy has of a picture that is gone; whether it has the same views, `split` tells."""
     image = str(event["heir_of"]), str(event.get("heir_view") or "")
+    if image_of(event) in out:
+        return _STAYS_OUT
     whole = image in lost or not any(sha256 == image[0] for sha256, _ in lost)
     return _STAYS if whole else "what was decided by hand on views of it goes to the same views of this one"
 
@@ -233,7 +240,7 @@ def _boxes_outside(rows: list[Row], hands: Mapping[Image, Hand]) -> Iterator[str
             )
 
 
-def _followed(context: Context, old: Row, row: Row) -> str:
+def _followed(context: Context, old: Row, row: Row, out: AbstractSet[Image]) -> str:
     """For people: that a file has new bytes and its decisions stay, and whether it is another picture."""
     moved = row["path"] != old["path"]
     head = f"{row['path']}: " + (
@@ -248,7 +255,7 @@ def _followed(context: Context, old: Row, row: Row) -> str:
             f"{head} and shows another picture; what was decided by hand for the old one is kept: look at "
             "its caption, and at its crop if you set one"
         )
-    return f"{head}; {_STAYS}"
+    return f"{head}; {_STAYS_OUT if (row['sha256'], row['view'] or '') in out else _STAYS}"
 
 
 def restore_names(out: Path, found: Iterable[Found]) -> None:

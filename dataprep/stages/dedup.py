@@ -11,6 +11,7 @@ from dataprep.copies.duplicates import find_copies
 from dataprep.curate.hand_copies import (
     COLUMNS,
     HISTORY,
+    LOOK,
     drop_copies_of,
     hand_over,
     hand_over_raw,
@@ -26,7 +27,7 @@ class Dedup(Stage, frozen=True):
     """Settings of the duplicate search."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     scope = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -66,6 +67,7 @@ class Dedup(Stage, frozen=True):
             ("similar_distance", pa.int32()),  # to it, bits
             ("hand_added", pa.list_(pa.string())),  # as curate found them, and those of dropped copies
             *COLUMNS,  # and so are these
+            *((name, pa.string()) for name in LOOK),  # of pictures left out by hand too
         ]
     )
 

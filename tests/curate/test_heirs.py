@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dataprep.check import check
-from dataprep.curate.decisions import Hand, decision, histories, passed_on, read_journal
+from dataprep.curate.decisions import Hand, append, decision, histories, passed_on, read_journal
 from dataprep.curate.heirs import Before, by_copy, by_look, by_name, gone_pictures, lost_edits
 from dataprep.curate.snapshots import edits_text
 from dataprep.run import read_manifest
@@ -83,6 +83,69 @@ def test_the_copy_of_a_picture_that_is_gone_inherits(edited: Any) -> None:
     assert "my hat" in edited.text("zzz.webp")
     assert edited.gone not in edited.text("zzz.webp").split(", ")
     assert read_journal(edited.out).events[-1]["heir_of"]
+
+
+def leave_out(work: Any, path: str) -> None:
+    (work.out / str(work.row(path)["image_file"])).unlink()
+    work.caption(path).unlink()
+    work.run()
+
+
+def test_the_copy_of_a_picture_that_was_left_out_stays_out_when_that_ones_file_goes(edited: Any) -> None:
+    edited.enlarge("000.png", "big.png", 2)
+    edited.run()
+    leave_out(edited, "big.png")
+    assert edited.row("000.png")["duplicate_of"] == edited.row("big.png")["id"]
+    assert not [found for found in check(edited.out) if found.code == "lost-edits"]
+    (edited.raw / "big.png").unlink()
+    told = edited.run()
+    assert "000.png: its copy big.png is gone; it was left out by hand, and stays out" in str(told)
+    for _ in range(2):
+        row = edited.row("000.png")
+        assert (row["state"], row["reason"]) == ("dropped", "curate:by-hand: left out by hand")
+        assert "000.png" not in str(edited.run())
+    append(edited.out, [decision((row["sha256"], ""), "command", state="keep")])
+    edited.run()
+    assert "my hat" in edited.text("000.png")  # with the edits all the same
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_a_picture_left_out_is_known_by_its_look_when_it_comes_as_another_file(
+    edited: Any, between: bool
+) -> None:
+    edited.run()
+    leave_out(edited, "000.png")
+    (edited.raw / "000.png").rename(edited.raw.parent / "000.png")
+    if between:
+        assert "000.png" not in str(edited.run())  # for nothing is lost
+        assert not gone_pictures(edited.out)
+        assert not [found for found in check(edited.out) if found.code == "lost-edits"]
+    (edited.raw.parent / "000.png").rename(edited.raw / "000.png")
+    saved_again(edited.raw, "000.png", "other.webp")
+    told = edited.run()
+    assert "other.webp: the file has the place of 000.png, which is gone; it was left out by hand" in str(
+        told
+    )
+    assert edited.row("other.webp")["state"] == "dropped"
+    edited.run()
+    assert edited.row("other.webp")["state"] == "dropped"
+
+
+@pytest.mark.parametrize("tag", ["", ", my dog"])
+def test_a_sentence_beside_a_larger_copy_stays_with_the_smaller_one(hand_work: Any, tag: str) -> None:
+    hand_work.caption("000.png").write_text(hand_work.text("000.png") + tag)
+    hand_work.run()
+    hand_work.enlarge("000.png", "big.png", 2)
+    beside = hand_work.raw / "big.txt"
+    beside.write_text("She sits on a bench in the park.")
+    hand_work.run()
+    whole = "sks girl, She sits on a bench in the park" + (tag or ".")
+    assert hand_work.text("big.png") == whole
+    (hand_work.raw / "big.png").unlink()
+    beside.unlink()
+    for _ in range(2):
+        hand_work.run()
+        assert hand_work.text("000.png") == whole
 
 
 VIEWS = ('split.views=["head", "upper-body"]', "split.min_side=32")
@@ -246,5 +309,7 @@ def test_decisions_are_lost_until_all_of_them_are_held_by_what_is_there() -> Non
     assert lost_edits(histories(events), passed_on(events), []) == [("b", "")]
     events.append(decision(("a", ""), "file", removed=["hat"]))  # a came back, was edited, and is gone
     assert lost_edits(histories(events), passed_on(events), ["b"]) == [("a", "")]
-    events.append(decision(("a", ""), "file", state="drop"))
-    assert lost_edits(histories(events), passed_on(events), ["b"]) == []
+    events.append(decision(("c", ""), "file", heir_of="a"))
+    assert lost_edits(histories(events), passed_on(events), ["c"]) == []
+    events.append(decision(("a", ""), "file", state="drop"))  # that it is left out is to be held as well
+    assert lost_edits(histories(events), passed_on(events), ["c"]) == [("a", "")]

@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -585,6 +585,22 @@ TestHandEditsSurvive = HandEditsSurvive.TestCase
 TestHandEditsSurvive.settings = settings(
     max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_what_a_killed_run_wrote_is_nobodys_edit_after_a_second_killed_run_either() -> None:
+    state = HandEditsSurvive()
+    state.change_settings(absorb={"1girl"}, threshold=0.35)
+    with mock.patch.object(sync_module, "write_receipt", side_effect=KilledError), suppress(KilledError):
+        state.world.run()  # killed when the captions were written
+    assert "1girl" not in state.world.written("b")
+    state.change_settings(absorb=set(), threshold=0.35)
+    with mock.patch.object(sync_module, "write_whole", side_effect=KilledError), suppress(KilledError):
+        state.world.run()  # killed, with other settings, when it had noted what it would write
+    assert "1girl" not in state.world.written("b")
+    state.run()
+    state.an_untouched_caption_is_the_machines()
+    assert "1girl" in state.world.written("b")
+    state.teardown()
 
 
 def _last_manifest(context: Context, rows: list[dict[str, Any]]) -> None:
