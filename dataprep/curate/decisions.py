@@ -133,9 +133,12 @@ def _hand_over(found: dict[Image, History], event: Event) -> None:
         if name is None:
             continue
         handed = found[image]
+        own = found.get((new, name), {})
         if not follows:
             handed = {number: scaled(what, event.get("box_scale")) for number, what in handed.items()}
-        found[new, name] = handed | found.get((new, name), {})
+        if not follows and summed(own).state is not None:  # whether this one stays is decided
+            handed = {number: _without(what, "state") for number, what in handed.items()}
+        found[new, name] = handed | own
 
 
 def summed(history: Mapping[int, Event], start: Hand | None = None) -> Hand:
@@ -156,10 +159,14 @@ def scaled(event: Event, scale: Sequence[float] | None) -> Event:
     if event.get("box") is None:
         return event
     if scale is None:
-        return {name: value for name, value in event.items() if name != "box"}
+        return _without(event, "box")
     across, down = scale
     sides = {"left": across, "right": across, "top": down, "bottom": down}
     return {**event, "box": {side: round(event["box"][side] * sides[side]) for side in _SIDES}}
+
+
+def _without(event: Event, what: str) -> Event:
+    return {name: value for name, value in event.items() if name != what}
 
 
 def base_view(view: str) -> str:

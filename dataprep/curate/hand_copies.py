@@ -182,18 +182,18 @@ def left_out(rows: Sequence[Row], context: Context) -> list[Row]:
     """The rows that people left out, measured as the others were, to find their copies by.
 
     Args:
-        rows: of one role, with state and hand_state; given phash and thumb, to be known by when the file is
-            gone and something that looks the same comes.
+        rows: of one role, with state and hand_state; changed in place, so that the manifest tells what a
+            picture looks like whose file may be gone when something like it comes.
         context: of the run; each is decoded.
     """
-    measured = []
+    out = []
     for row in rows:
         if row["state"] == DROPPED and row.get("hand_state") == "drop" and row.get("pixels_key"):
             seen = _measured(row, context)
-            row.update({name: seen[name] for name in LOOK} if seen is not None else {})
-            # As if it were to be kept: copies are told from it, never it from them.
-            measured += [] if seen is None else [{**row, **seen, "hand_state": "keep"}]
-    return measured
+            if seen is not None:
+                row.update(seen)
+                out.append(row)
+    return out
 
 
 def _measured(row: Row, context: Context) -> Row | None:
@@ -206,20 +206,50 @@ def _measured(row: Row, context: Context) -> Row | None:
 
 
 def drop_copies_of(
-    out: Sequence[Row], rows: Sequence[Row], find: Callable[[list[Row]], Sequence[Any]]
+    out: Sequence[Row],
+    rows: Sequence[Row],
+    find: Callable[[list[Row]], Sequence[Any]],
+    give: Callable[[Row, Row], str],
 ) -> None:
-    """Drop the copies of what people left out, those apart that they say `keep` of.
+    """Drop the copies of what people left out, those apart that they say `keep` of, and copies of these.
 
     Args:
-        out: as `left_out` gives them.
+        out: as `left_out` gives them; changed in place.
         rows: active ones; changed in place.
         find: copies among rows, each with `row` and `of` (indices) and `distance`.
+        give: hands the decisions on one row over to another, and tells of it.
     """
     if not out or not rows:
         return
-    for copy in find([*out, *rows]):
+    spared = _copies_of_kept(out, rows, find, give)
+    rest = [row for row in rows if row["id"] not in spared]
+    # As if they were to be kept: copies are told from them, never they from copies.
+    for copy in find([*({**row, "hand_state": "keep"} for row in out), *rest]):
         if copy.of < len(out) <= copy.row:
-            row, gone = rows[copy.row - len(out)], out[copy.of]
+            row, gone = rest[copy.row - len(out)], out[copy.of]
             row.update(state=DROPPED, distance=copy.distance, duplicate_of=gone["id"])
             why = f"copy of {gone['path']}, distance {copy.distance}, which was taken out by hand"
             row["reason"] = f"dedup:left-out: {why}"
+
+
+def _copies_of_kept(
+    out: Sequence[Row],
+    rows: Sequence[Row],
+    find: Callable[[list[Row]], Sequence[Any]],
+    give: Callable[[Row, Row], str],
+) -> set[str]:
+    """Ids of the copies of what people say `keep` of, which has the decisions on those they left out."""
+    kept = [row for row in rows if row["hand_state"] == "keep"]
+    others = [row for row in rows if row["hand_state"] != "keep"]
+    if not kept:
+        return set()
+    spared, first = set[str](), len(kept) + len(out)
+    for copy in find([*kept, *({**row, "hand_state": None} for row in out), *others]):
+        if copy.of < len(kept) <= copy.row:
+            if copy.row >= first:
+                spared.add(others[copy.row - first]["id"])
+                continue
+            row, heir = out[copy.row - len(kept)], kept[copy.of]
+            row.update(distance=copy.distance, duplicate_of=heir["id"])
+            row["reason"] += f"; its copy {heir['path']} is kept by hand{give(row, heir)}"
+    return spared

@@ -229,25 +229,27 @@ def by_copy(
     groups: dict[str, list[Row]] = {name: [] for name in names}
     kept = {row["id"]: row for row in known.last if row.get("id") in names}
     for row in known.last:
-        name = row.get("duplicate_of") or row.get("id")
-        if name in groups:
+        for name in {row.get("duplicate_of"), row.get("id")} & groups.keys():
             groups[name].append(row)
     found, done = [], set[Image]()
     for name, group in groups.items():
+        # The kept one first: whether it stays, counts for its copies; if it is there, it inherits.
+        group = sorted(group, key=lambda row: (row.get("id") != name, -_pixels(row)))
         for old in group:
             image = old["sha256"], old.get("view") or ""
             if old["sha256"] in there or old["sha256"] in moved or image in done:
                 continue
-            here = [
-                now[place] for row in group if (place := _place_now(row, moved)) in now and row is not old
-            ]
-            heir = max(here, key=lambda row: (row.get("width") or 0) * (row.get("height") or 0), default=None)
-            what = {} if heir is None else _raw_kept(raw(old), kept.get(name) or {}, heir, hands)
-            if heir is not None and (image in wanted or what):
+            then = next((row for row in group if _place_now(row, moved) in now and row is not old), None)
+            heir = {} if then is None else now[_place_now(then, moved)]
+            what = {} if then is None else _raw_kept(raw(old), kept.get(name) or {}, heir, hands)
+            if then is not None and (image in wanted or what):
                 done.add(image)
-                then = next(row for row in group if now.get(_place_now(row, moved)) is heir)
                 found.append((old, heir, _inheritance(old, heir, box_scale(old, then), what)))
     return found
+
+
+def _pixels(row: Row) -> int:
+    return (row.get("width") or 0) * (row.get("height") or 0)
 
 
 def _place_now(row: Row, moved: Mapping[str, str]) -> Image:

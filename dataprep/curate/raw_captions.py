@@ -51,11 +51,11 @@ def whole_caption(text: str, hand: Hand, raw: Hand, history: Mapping[int, Event]
     )
     if written is None:
         return with_edits(text, since.values(), hand.removed.values(), hand.order)
-    before = [
-        tag for number, event in history.items() if number < written for tag in event.get("added") or ()
-    ]
-    seen = tags_of(history[written]["old"]) if "old" in history[written] else before
-    return with_edits(text, [tag for key, tag in since.items() if key not in set(map(tag_key, seen))])
+    before, after = set[str](), set[str]()
+    for number, event in history.items():
+        (before if number < written else after).update(map(tag_key, event.get("added") or ()))
+    seen = set(map(tag_key, tags_of(history[written]["old"]))) if "old" in history[written] else before
+    return with_edits(text, [tag for key, tag in since.items() if key in after or key not in seen])
 
 
 def with_edits(

@@ -99,6 +99,7 @@ class Dedup(Stage, frozen=True):
                     left_out(own, context),
                     alive,
                     lambda among: find_copies(among, self.max_distance, mirrored=self.mirrored),
+                    self._give,
                 )
                 self._mark([row for row in alive if row["state"] == ACTIVE])
             columns = [*self.adds, table.schema.field("state"), table.schema.field("reason")]
@@ -146,9 +147,11 @@ class Dedup(Stage, frozen=True):
     def _drop(self, row: Row, kept: Row, why: str) -> None:
         row.update(duplicate_of=kept["id"], duplicate_group=kept["id"], state=DROPPED)
         kept["duplicate_group"] = kept["id"]
-        told = hand_over(row, kept)
-        note = hand_over_raw(row, kept, merge=self.captions == "merge")
-        row["reason"] = f"dedup:{why}{told}{note}"
+        row["reason"] = f"dedup:{why}{self._give(row, kept)}"
+
+    def _give(self, row: Row, kept: Row) -> str:
+        """Hand over what was decided on a row and what came with it; says what was done, for people."""
+        return hand_over(row, kept) + hand_over_raw(row, kept, merge=self.captions == "merge")
 
 
 def _lead_to_kept(rows: list[Row]) -> None:

@@ -109,6 +109,29 @@ def test_the_copy_of_a_picture_that_was_left_out_stays_out_when_that_ones_file_g
     assert "my hat" in edited.text("000.png")  # with the edits all the same
 
 
+def test_the_copy_that_is_kept_has_the_edits_of_the_one_that_was_left_out(edited: Any) -> None:
+    edited.enlarge("000.png", "big.png", 2)
+    edited.run()
+    edited.caption("big.png").write_text(edited.text("big.png") + ", my dog")
+    edited.run()
+    leave_out(edited, "big.png")
+    append(edited.out, [decision((edited.row("000.png")["sha256"], ""), "command", state="keep")])
+    edited.enlarge("000.png", "huge.png", 4)  # a copy of both: of the kept one first
+    for _ in range(2):
+        edited.run()
+        assert {"my hat", "my dog"} <= set(edited.text("000.png").split(", "))
+        assert (
+            "its copy 000.png is kept by hand; that one has its tags by hand"
+            in edited.row("big.png")["reason"]
+        )
+        assert "duplicate: of 000.png" in edited.row("huge.png")["reason"]
+    assert not [found for found in check(edited.out) if found.code == "lost-edits"]
+    for name in ("big.png", "000.png"):
+        (edited.raw / name).unlink()
+        edited.run()
+    assert {"my hat", "my dog"} <= set(edited.text("huge.png").split(", "))  # the newer word: it stays
+
+
 @pytest.mark.parametrize("between", [False, True])
 def test_a_picture_left_out_is_known_by_its_look_when_it_comes_as_another_file(
     edited: Any, between: bool

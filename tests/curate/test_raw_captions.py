@@ -50,6 +50,13 @@ def test_edits_of_tags_outrank_a_whole_caption_that_came_with_the_picture(
     assert with_edits(text, added, removed) == whole
 
 
+def test_a_tag_that_was_added_after_a_whole_caption_stands_though_an_earlier_one_said_it_too() -> None:
+    first = {0: {"added": ["cap"]}, 1: {"caption": "She waves at us.", "old": "sks girl, cap, bow"}}
+    assert whole_caption("She waves at us.", summed(first), summed({}), first) == "She waves at us."
+    again = first | {2: {"added": ["cap"]}}
+    assert whole_caption("She waves at us.", summed(again), summed({}), again) == "She waves at us, cap"
+
+
 def test_tags_come_to_a_caption_by_hand_only_if_it_was_not_written_in_view_of_them() -> None:
     history = {
         0: {"added": ["hat"]},

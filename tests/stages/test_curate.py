@@ -26,6 +26,7 @@ from dataprep.copies.hashing import phash
 from dataprep.curate import decisions
 from dataprep.curate.captions import decode, tag_key, tags_of
 from dataprep.curate.edits import Found, Lead, plan
+from dataprep.curate.raw_captions import with_edits
 from dataprep.curate.taken import read_taken
 from dataprep.digest import digest, file_sha256
 from dataprep.export import sync as sync_module
@@ -197,6 +198,9 @@ class Truth:
     caption: str | None = None  # the whole caption written as a sentence
     dropped: bool = False
     emptied: bool = False  # a caption was left without a tag: the machine's stay out
+    fresh: dict[str, None] = field(default_factory=dict)  # added elsewhere, and in no caption file yet
+    since: dict[str, None] = field(default_factory=dict)  # added without a look at the sentence
+    maybe: dict[str, None] = field(default_factory=dict)  # of these, what a killed run may have shown
 
     def edit(self, old: list[str], new: list[str]) -> None:
         for tag in old:
@@ -219,11 +223,28 @@ class Truth:
         if self.caption is None:
             self.edit(old, new)
         else:
-            self.caption = lead.prose(decode(text.encode()).text, "train")
+            self.write(lead.prose(decode(text.encode()).text, "train"))
+
+    def write(self, caption: str | None) -> None:
+        """The caption is a sentence now, written in view of what the file said."""
+        self.caption, self.since = caption, dict(self.fresh)
+
+    def decide(self, tag: str, *, add: bool) -> None:
+        """A tag was added or removed, and not in the caption file."""
+        gains, loses = (self.added, self.removed) if add else (self.removed, self.added)
+        gains[tag], _ = None, loses.pop(tag, None)
+        for tags in (self.fresh, self.since, self.maybe):
+            tags.pop(tag, None)
+            tags |= dict.fromkeys([tag] if add and tags is not self.maybe else [])
 
     def allows(self, tags: list[str], text: str, lead: Lead) -> bool:
         if self.caption is not None:
-            return text == hand_caption(one_line(self.caption), lead.trigger, lead.class_word)
+            whole = hand_caption(one_line(self.caption), lead.trigger, lead.class_word)
+            for since in (self.since, self.since.keys() - self.maybe.keys()):
+                also = hand_caption(with_edits(one_line(self.caption), since), lead.trigger, lead.class_word)
+                if text == also or (whole != also and sorted(tags_of(text)) == sorted(tags_of(also))):
+                    return True
+            return False
         order = [tag for tag in self.order or [] if tag in tags]
         return (
             self.added.keys() <= set(tags)
@@ -440,7 +461,8 @@ class HandEditsSurvive(RuleBasedStateMachine):
             if truth.caption is None:
                 for tag in old:
                     truth.added.pop(tag, None)
-            truth.caption, truth.emptied = None, False
+            truth.emptied = False
+            truth.write(None)
             truth.removed.clear()
             file.write_text("sks girl, *\n", encoding="utf-8")
 
@@ -451,7 +473,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
         if file.is_file():
             self.before(image)
             self.left.pop(image, None)
-            self.truth[image].caption = text
+            self.truth[image].write(text)
             file.write_text(text, encoding="utf-8")
 
     @rule(image=IMAGES, bom=st.booleans())
@@ -489,9 +511,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
         """A line in decisions.jsonl, as the web page writes it."""
         what = {"added" if add else "removed": [tag]}
         decisions.append(self.world.context.out, [decisions.decision((image, ""), "page", **what)])
-        gains, loses = self.truth[image].added, self.truth[image].removed
-        gains, loses = (gains, loses) if add else (loses, gains)
-        gains[tag], _ = None, loses.pop(tag, None)
+        self.truth[image].decide(tag, add=add)
         self.clean = False
         self.disturbed = True
         self.left.clear()
@@ -540,6 +560,8 @@ class HandEditsSurvive(RuleBasedStateMachine):
                 assert self.world.written(image) == tags, (image, self.truth[image])
         self.left.clear()
         self.unseen.clear()
+        for truth in self.truth.values():
+            truth.fresh.clear()
         self.clean, self.disturbed = True, False
 
     @rule(write=st.integers(1, 12), after=st.booleans())
@@ -551,6 +573,8 @@ class HandEditsSurvive(RuleBasedStateMachine):
         except KilledError:
             self.left.clear()
             self.disturbed = True
+            for truth in self.truth.values():
+                truth.maybe |= truth.fresh
             new = plan(self.world.context.out, self.world.lead).events
             missed = {event["image"] for event in new}
             self.unseen = {image: old for image, old in self.unseen.items() if image in missed}
