@@ -9,7 +9,7 @@ The copies of a picture that people left out are left out too, except those they
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -43,7 +43,7 @@ _TOLD: Final = {
     "hand_order": "tags",
     "hand_box": "crop",
 }
-_RAW: Final = -1  # the place of what came with the raw picture: before the journal
+RAW: Final = -1  # the place of what came with the raw picture: before the journal
 _UNUSED: Final = "; its caption was not used"
 _MUCH_LARGER: Final = 4  # quarters of an octave in pixels: a copy of twice the pixels is kept all the same
 
@@ -60,7 +60,7 @@ def as_text(history: History, start: Hand, lead: Lead, role: str) -> str | None:
     if not history and start == Hand():
         return None
     raw: Event = {"added": [*start.added.values()]} | ({"caption": start.caption} if start.caption else {})
-    told = {number: _without_lead(what, lead, role) for number, what in {_RAW: raw, **history}.items()}
+    told = {number: _without_lead(what, lead, role) for number, what in {RAW: raw, **history}.items()}
     return _as_cell({number: what for number, what in told.items() if what})
 
 
@@ -82,7 +82,7 @@ def _as_cell(history: History) -> str | None:
     return json.dumps(sorted(history.items()), ensure_ascii=False) if history else None
 
 
-def history_of(row: Row) -> History:
+def history_of(row: Mapping[str, Any]) -> History:
     """What was decided on a picture and its copies, as `as_text` wrote it."""
     return {number: what for number, what in json.loads(row.get(HISTORY) or "[]")}
 
@@ -94,7 +94,7 @@ def head_start(row: Row) -> int:
 
 def is_edited(row: Row) -> bool:
     """Whether people decided anything on this copy, beside what came with the raw picture."""
-    return any(number != _RAW for number in history_of(row))
+    return any(number != RAW for number in history_of(row))
 
 
 def why_kept(why: str, kept: Row, dropped: Row) -> str:
@@ -114,13 +114,13 @@ def hand_over(dropped: Row, kept: Row) -> str:
     """
     own, theirs = history_of(kept), history_of(dropped)
     scale = box_scale(dropped, kept)
-    newer = {n: scaled(what, scale) for n, what in theirs.items() if n != _RAW and n not in own}
+    newer = {n: scaled(what, scale) for n, what in theirs.items() if n != RAW and n not in own}
     if not newer:
         return ""
     before = {name: kept.get(name) for name in _TOLD}
     _set(kept, own | newer)
     told = dict.fromkeys(what for name, what in _TOLD.items() if kept[name] != before[name])
-    if not told or max(newer) < max(own, default=_RAW):
+    if not told or max(newer) < max(own, default=RAW):
         return "; that one stands as it was edited by hand since"
     return f"; that one has its {' and '.join(told)} by hand now"
 
@@ -136,7 +136,7 @@ def hand_over_raw(dropped: Row, kept: Row, *, merge: bool) -> str:
         What becomes of that caption, for people; "" if there is none, or the kept copy has all of it.
     """
     history = history_of(kept)
-    raw, own = history_of(dropped).get(_RAW), history.get(_RAW)
+    raw, own = history_of(dropped).get(RAW), history.get(RAW)
     if not raw:
         return _UNUSED if dropped.get("raw_caption") and not kept.get("raw_caption") else ""
     if raw.get("caption"):
@@ -144,7 +144,7 @@ def hand_over_raw(dropped: Row, kept: Row, *, merge: bool) -> str:
             return ""
         if own or not merge:
             return _UNUSED
-        _set(kept, history | {_RAW: raw})
+        _set(kept, history | {RAW: raw})
         counts = summed(history).caption is None and kept["hand_caption"] is not None
         return "; its caption went to that one" if counts else _UNUSED
     decided = summed(history)
@@ -156,7 +156,7 @@ def hand_over_raw(dropped: Row, kept: Row, *, merge: bool) -> str:
     known = [*decided.added.values()]
     against = [tag for tag in tags if contradicts(tag, known)]
     given = [tag for tag in tags if tag not in against]
-    _set(kept, history | {_RAW: {"added": [*(own or {}).get("added", ()), *given]}})
+    _set(kept, history | {RAW: {"added": [*(own or {}).get("added", ()), *given]}})
     note = f"; its tags went to that one: {', '.join(given)}" if given else ""
     contradict = "; these of its tags contradict those of that one and were not used"
     return note + (f"{contradict}: {', '.join(against)}" if against else "")
@@ -164,7 +164,7 @@ def hand_over_raw(dropped: Row, kept: Row, *, merge: bool) -> str:
 
 def _set(row: Row, history: History) -> None:
     """Put a history into a row, and what it adds up to."""
-    hand, raw = summed(history), summed({_RAW: history.get(_RAW, {})})
+    hand, raw = summed(history), summed({RAW: history.get(RAW, {})})
     caption = None if hand.caption is None else whole_caption(hand.caption, hand, raw, history)
     row.update(
         {

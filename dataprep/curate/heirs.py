@@ -229,7 +229,7 @@ def by_copy(
     groups: dict[str, list[Row]] = {name: [] for name in names}
     kept = {row["id"]: row for row in known.last if row.get("id") in names}
     for row in known.last:
-        for name in {row.get("duplicate_of"), row.get("id")} & groups.keys():
+        for name in {str(row.get("duplicate_of")), str(row.get("id"))} & groups.keys():
             groups[name].append(row)
     found, done = [], set[Image]()
     for name, group in groups.items():

@@ -67,6 +67,7 @@ class Dedup(Stage, frozen=True):
             ("similar_distance", pa.int32()),  # to it, bits
             ("hand_added", pa.list_(pa.string())),  # as curate found them, and those of dropped copies
             *COLUMNS,  # and so are these
+            (HISTORY, pa.string()),
             *((name, pa.string()) for name in LOOK),  # of pictures left out by hand too
         ]
     )

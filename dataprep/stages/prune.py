@@ -23,7 +23,7 @@ class Prune(Stage):
     """Tags and caption of every picture, with the fate of every tag."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     scope: ClassVar[Literal["source", "row", "table", "sink"]] = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
@@ -39,7 +39,7 @@ class Prune(Stage):
             ("hand_removed", pa.list_(pa.string())),
             ("hand_order", pa.list_(pa.string())),
             ("hand_caption", pa.string()),
-            ("raw_caption", pa.string()),
+            ("hand_history", pa.string()),
         ]
     )
     adds: ClassVar[pa.Schema] = pa.schema(
@@ -85,8 +85,8 @@ class Prune(Stage):
     absorb: Annotated[
         tuple[str, ...],
         Field(
-            description="tags to absorb whatever the counts say; none of keep's, and where one was added by "
-            "hand, it stays"
+            description="tags to absorb whatever the counts say, also those of captions beside raw pictures; "
+            "none of keep's, and where one was added by hand to a prepared caption, it stays"
         ),
     ] = ()
     keep: Annotated[

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprep.curate.captions import tag_key, tags_of, unique
+from dataprep.curate.captions import tag_key, unique
+from dataprep.curate.hand_copies import RAW, history_of
 from dataprep.manifest import ACTIVE
 from dataprep.tags.aliases import canonical
 from dataprep.tags.assemble import (
+    ABSORBED,
     ADDED,
     IN_CAPTION,
     KEPT,
@@ -30,8 +32,9 @@ from dataprep.tags.assemble import (
     without_trigger,
 )
 from dataprep.tags.columns import TagColumns
-from dataprep.tags.kinds import kind_of
+from dataprep.tags.kinds import kind_of, people
 from dataprep.tags.order import GROUPS, group
+from dataprep.tags.rivals import contradicts
 from dataprep.tags.tokens import caption_tokens
 
 if TYPE_CHECKING:
@@ -40,14 +43,14 @@ if TYPE_CHECKING:
 _NAMED: Final = 3
 _OVER: Final = "by hand it outranks"
 _NOT_USED: Final = re.compile(r"(?<=; )(?:its|these of its) (?:caption|tags) [^;]*not used(?:: [^;]+)?")
-COLUMNS = ("hand_added", "hand_removed", "hand_order", "hand_caption", "raw_caption")
+COLUMNS = ("hand_added", "hand_removed", "hand_order", "hand_caption", "hand_history")
 
 
 def hands(table: pa.Table, active: NDArray[np.bool_], settings: Prune) -> dict[int, Hand]:
     """What people decided, by row, for the rows where they decided anything.
 
     Args:
-        table: with the hand columns, and raw_caption to tell which tags came with the raw picture.
+        table: with the hand columns; the history tells which tags came with the raw picture alone.
         active: which rows count, shape (rows,).
         settings: the trigger word is no part of anybody's tag: `sks dress` is `dress`.
     """
@@ -64,7 +67,9 @@ def _hand(cell: Mapping[str, Any], settings: Prune) -> Hand:
     def own(tags: Iterable[str]) -> tuple[str, ...]:
         return unique(_own(tag, settings) for tag in tags)
 
-    beside = {tag_key(tag) for tag in own(tags_of(cell["raw_caption"] or ""))}
+    history = history_of(cell)
+    since = {tag_key(tag) for n, what in history.items() if n != RAW for tag in what.get("added") or ()}
+    beside = {tag_key(tag) for tag in own(history.get(RAW, {}).get("added") or ())} - since
     removed = {tag_key(tag) for tag in cell["hand_removed"] or ()}
     pairs = [(tag, _own(tag, settings)) for tag in cell["hand_added"] or ()]
     # What `sks dress` became, `dress`, may have been removed since by that name.
@@ -116,14 +121,30 @@ def edited(
     spellings = {tag_key(tag): tag for tag in columns.words["tag"]}
     for row, hand in touched.items():
         is_reg = bool(reg[row])
-        tags = _without_first(
-            _over_lists(with_hand(columns.of(row), hand, spellings), settings), settings, is_reg
-        )
+        tags = _beside_raw(with_hand(columns.of(row), hand, spellings), hand, settings)
+        tags = _without_first(_over_lists(tags, settings), settings, is_reg)
         if hand.order is None:
             tags = _in_budget(tags, settings, is_reg)
         captions[row] = _caption(tags, hand, settings, is_reg)
         changed[row] = tags if hand.caption is None else _told(tags, captions[row])
     return columns.replaced(changed)
+
+
+def _beside_raw(tags: list[dict[str, Any]], hand: Hand, settings: Prune) -> list[dict[str, Any]]:
+    """Tags where some came with the raw picture: those outrank the machine's, but no list of the settings."""
+    if not hand.raw:
+        return tags
+    absorb = {tag_key(tag) for tag in settings.absorb}
+    seen = {tag_key(tag) for tag in hand.order or ()}  # and left beside those: a person arranged all of them
+    count = people(frozenset(map(tag_key, hand.raw)))
+    for tag in tags:
+        if tag["source"] == "raw" and tag_key(canonical(tag["tag"])) in absorb:
+            tag.update(fate=ABSORBED, rule="absorb list; it came with the raw picture")
+        elif tag["fate"] == KEPT and tag_key(tag["tag"]) not in seen:
+            counting = count is not None and kind_of(tag["tag"], tag["category"]) == "people"
+            if counting or ((count or 1) < 2 and contradicts(tag["tag"], hand.raw)):
+                tag.update(fate=PRUNED, rule="contradicts the caption beside the raw picture")
+    return tags
 
 
 def _over_lists(tags: list[dict[str, Any]], settings: Prune) -> list[dict[str, Any]]:

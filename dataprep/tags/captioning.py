@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dataprep.curate.captions import tag_key
+from dataprep.manifest import ACTIVE
 from dataprep.tags.absorb import Count, Decision, decide
 from dataprep.tags.aliases import canonical
 from dataprep.tags.assemble import ABSORBED, KEPT, PRUNED, caption_text, lead, says
@@ -18,6 +20,7 @@ from dataprep.tags.blacklist import why_unwanted
 from dataprep.tags.by_hand import edited, hands
 from dataprep.tags.columns import Entries, TagColumns, entries, opinions, row_lists
 from dataprep.tags.counting import Rows, counts_of, rows_of
+from dataprep.tags.head_counts import miscounted
 from dataprep.tags.implications import implied
 from dataprep.tags.kinds import kind_of
 from dataprep.tags.order import GROUPS, group
@@ -61,16 +64,19 @@ def captioned(table: pa.Table, settings: Prune, thresholds: Thresholds) -> pa.Ta
     found = entries(table["tag_scores"], table["clip_scores"])
     limit = thresholds.of(found.tags, found.categories)
     above = found.score >= np.where(found.clip, np.float32(settings.clip_threshold), limit[found.tag])
-    rows = rows_of(table, found, above)
+    touched = hands(table, pc.equal(table["state"], ACTIVE).to_numpy(), settings)
+    rows = rows_of(table, found, above, touched)
     gone = _removed_by_hand(found, table["hand_removed"])
     verdicts = _verdicts(found, above, gone, rows, settings, thresholds)
+    for entry, told in wrong.items():
+        verdicts.rule[entry] = verdicts.say(f"contradicts {', '.join(told)}, which the tagger sees")
     order = _caption_order(found, verdicts)
     captions = _captions(found, verdicts, order, rows, settings)
     active = rows.train | rows.reg
     bare = rows.reg if _is_bare(settings) else np.zeros(found.rows, dtype=bool)
     columns = _coded(found, verdicts, order)
     columns = with_sentences(columns, captions, table["sentence"], active & ~bare, settings)
-    columns = edited(columns, captions, hands(table, active, settings), rows.reg, settings)
+    columns = edited(columns, captions, touched, rows.reg, settings)
     agree, disagree = _opinions(found, verdicts, order, opinions(found, table["clip_scores"]), active)
     return pa.table(
         {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dataprep.curate.captions import unique
 from dataprep.errors import ConfigError
-from dataprep.tags.vocabulary import label_spelling
+from dataprep.tags.vocabulary import CATEGORIES, GENERAL, label_spelling
 
 # What taggers trained on drawings name badly or not at all, and what no trigger should bind by accident.
 CONCEPTS: Final = (
@@ -73,11 +73,16 @@ def _log_mean_exp(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(top + np.log(np.exp(logits - top).mean(axis=1, keepdims=True)), dtype=np.float32)
 
 
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 ScoreKind = Literal["softmax against null prompts", "sigmoid"]
 
 
 def read_words(file: Path) -> tuple[str, ...]:
-    """A vocabulary's words: of a text file with one a line (# starts a remark), or of a table with `name`.
+    """A vocabulary's words: of a text file with one a line (# starts a remark), or of a table of tags.
+
+    A table (.csv, .tsv) has a column `name`, `tag` or `tag_name`. Where it has a `category` too, as a tagger's
+    `selected_tags.csv`, only general tags are words: ratings, names and the like are the tagger's own business,
+    here as with `vocabulary = "tagger"`.
 
     Raises:
         ConfigError: the file cannot be read, or has no words.
@@ -86,13 +91,29 @@ def read_words(file: Path) -> tuple[str, ...]:
         text = file.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"clip.vocabulary: {file}: cannot be read as UTF-8 text ({error})") from error
-    if file.suffix == ".csv":
-        names = [row["name"] for row in csv.DictReader(text.splitlines()) if row.get("name")]
+    if (delimiter := _DELIMITERS.get(file.suffix.lower())) is not None:
+        names = _general_names(csv.DictReader(text.splitlines(), delimiter=delimiter))
     else:
         names = [line.partition("#")[0].strip() for line in text.splitlines()]
-    words = unique(label_spelling(name) for name in names if name)
+    words = unique(label_spelling(name) for name in names if name and not name.startswith("rating:"))
     if not words:
         raise ConfigError(
-            f"clip.vocabulary: {file}: no words; wanted one a line, or a .csv with a column name"
+            f"clip.vocabulary: {file}: no words; wanted one a line, or a .csv with a column name (and, where "
+            "it has a column category, with tags of category 0)"
         )
     return words
+
+
+def _general_names(reader: csv.DictReader[str]) -> list[str]:
+    columns = reader.fieldnames or ()
+    column = next((name for name in ("name", "tag", "tag_name") if name in columns), "name")
+    return [row[column] for row in reader if row.get(column) and _is_general(row.get("category"))]
+
+
+def _is_general(category: str | None) -> bool:
+    """Whether a table's category is that of general tags, by danbooru's number or by name, or says nothing."""
+    if category is None or not category.strip():
+        return True
+    number = category.strip()
+    name = CATEGORIES.get(int(number)) if number.isdecimal() else number.lower()
+    return name == GENERAL

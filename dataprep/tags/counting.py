@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataprep.curate.captions import tag_key
+from dataprep.curate.captions import tag_key, tags_of
 from dataprep.manifest import ACTIVE
 from dataprep.tags.absorb import Count
+from dataprep.tags.assemble import Hand
 from dataprep.tags.columns import Entries
 from dataprep.tags.kinds import HIDDEN_BY, kind_of, people
 
@@ -28,13 +29,16 @@ class Rows:
     counted: NDArray[np.bool_]  # of these one view a picture: its head, cut out too, proves nothing more
 
 
-def rows_of(table: pa.Table, found: Entries, above: NDArray[np.bool_]) -> Rows:
+def rows_of(
+    table: pa.Table, found: Entries, above: NDArray[np.bool_], touched: Mapping[int, Hand] | None = None
+) -> Rows:
     """Which rows of a table are what.
 
     Args:
         table: with state, role and region.
         found: its scores.
         above: which entries count, shape (entries,).
+        touched: what people decided, by row; how many people there are, they say before the tagger does.
     """
     active = pc.equal(table["state"], ACTIVE).to_numpy()
     reg = pc.equal(table["role"], "reg").to_numpy() & active
@@ -46,9 +50,16 @@ def rows_of(table: pa.Table, found: Entries, above: NDArray[np.bool_]) -> Rows:
     for row, tag in zip(found.row[picked].tolist(), found.tag[picked].tolist(), strict=True):
         told[row].add(keys[tag])
     single = train.copy()
-    for row, tags in told.items():
-        single[row] &= (people(frozenset(tags)) or 0) < 2
+    for row in told.keys() | (touched or {}).keys():
+        single[row] &= _people(told.get(row, set()), (touched or {}).get(row, Hand())) < 2
     return Rows(train, reg, single, single & _one_a_picture(table["region"], train))
+
+
+def _people(told: set[str], hand: Hand) -> int:
+    """How many people a picture shows, 0 where nobody says."""
+    by_hand = {tag_key(tag) for tag in (*hand.added, *hand.raw, *tags_of(hand.caption or ""))}
+    count = people(frozenset(by_hand))
+    return (people(frozenset(told - {tag_key(tag) for tag in hand.removed})) if count is None else count) or 0
 
 
 def _one_a_picture(region: pa.ChunkedArray, active: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,18 @@ def test_several_people_keep_what_may_be_anothers() -> None:
     assert fates(pruned([*a_set(), two], absorb=["pink hair"]), 12)["pink hair"] == "absorbed"
 
 
+@pytest.mark.parametrize("by_hand", [{"hand_added": ["2girls"]}, {"hand_caption": "2girls, by the sea"}])
+def test_how_many_people_there_are_is_said_by_hand_before_the_tagger(by_hand: dict[str, Any]) -> None:
+    result = pruned([*a_set(), picture(CONSTANT, **by_hand)])
+    assert (
+        "another's" in rules(result, 12)["pink hair"]
+        or "not in the caption" in rules(result, 12)["pink hair"]
+    )
+    assert "of 12 single" in rules(result, 0)["pink hair"]
+    two = picture({"2girls": 0.9, "pink hair": 0.9}, hand_removed=["2girls"])
+    assert "of 13 single" in rules(pruned([*a_set(), two]), 0)["pink hair"]
+
+
 def test_a_class_image_keeps_its_tags_and_never_has_the_trigger() -> None:
     pictures = [*a_set(), picture({**CONSTANT, "sks dress": 0.9}, role="reg", hand_added=["sks"])]
     caption = captions(pictures, reg_captions="tags")[12]
@@ -287,7 +300,8 @@ def test_a_caption_written_by_hand_without_the_trigger_gets_it() -> None:
 
 
 def test_tags_beside_a_raw_picture_say_where_they_came_from() -> None:
-    rows = [picture({"hat": 0.9}, raw_caption="my_tag, red scarf", hand_added=["my tag", "red scarf"])]
+    tags = ["my tag", "red scarf"]
+    rows = [picture({"hat": 0.9}, hand_added=tags, hand_history=json.dumps([[-1, {"added": tags}]]))]
     assert captions(rows)[0] == "sks girl, hat, my tag, red scarf"
     sources = {tag["tag"]: tag["source"] for tag in pruned(rows)["tags"][0].as_py()}
     assert sources == {"hat": "tagger", "my tag": "raw", "red scarf": "raw"}

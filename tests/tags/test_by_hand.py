@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,30 @@ def test_only_rows_that_people_touched_are_looked_at() -> None:
 
 
 def test_tags_that_came_with_the_raw_picture_are_told_from_those_added_later() -> None:
-    rows = table([{"raw_caption": "Hat, my_tag", "hand_added": ["hat", "my tag", "scarf"]}])
-    assert hands(rows, np.array([True]), Prune()) == {0: Hand(added=("scarf",), raw=("hat", "my tag"))}
+    history = json.dumps([[-1, {"added": ["Hat", "my_tag", "bow"]}], [3, {"added": ["scarf", "bow"]}]])
+    rows = table([{"hand_history": history, "hand_added": ["hat", "my tag", "bow", "scarf"]}])
+    found = hands(rows, np.array([True]), Prune())
+    assert found == {0: Hand(added=("bow", "scarf"), raw=("hat", "my tag"))}
 
 
-def test_a_raw_caption_that_the_settings_ignore_adds_nothing() -> None:
-    rows = table([{"raw_caption": "hat", "hand_added": None}])
-    assert hands(rows, np.array([True]), Prune()) == {}
+def test_the_machines_tags_give_way_to_what_came_with_the_raw_picture(hand_work: HandWork) -> None:
+    assert {"1girl", "solo", "open mouth"} <= set(hand_work.text("000.png").split(", "))
+    (hand_work.raw / "000.txt").write_text("2girls, long hair, closed mouth")
+    (hand_work.raw / "001.txt").write_text("closed mouth, long hair")
+    hand_work.overrides = ('prune.absorb=["long_hair"]',)
+    hand_work.run()
+    two, one = (set(hand_work.text(f"00{i}.png").split(", ")) for i in (0, 1))
+    assert {"2girls", "closed mouth", "open mouth"} <= two  # the other's mouth may be open
+    assert not two & {"1girl", "solo"}
+    assert "closed mouth" in one
+    assert "open mouth" not in one
+    rules = {tag["tag"]: (tag["fate"], tag["rule"]) for tag in hand_work.row("001.png")["tags"]}
+    assert rules["open mouth"] == ("pruned", "contradicts the caption beside the raw picture")
+    assert rules["long hair"] == ("absorbed", "absorb list; it came with the raw picture")
+    hand_work.caption("001.png").write_text(hand_work.text("001.png") + ", open mouth, long hair")
+    for _ in range(2):
+        hand_work.run()
+        assert hand_work.text("001.png").endswith("open mouth, long hair")  # by hand it outranks both
 
 
 def test_the_trigger_word_is_no_part_of_anybodys_tag() -> None:

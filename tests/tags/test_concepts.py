@@ -62,6 +62,20 @@ def test_a_vocabulary_is_read_from_a_list_or_a_table(tmp_path: Path) -> None:
     assert read_words(table) == ("long hair", "^_^")
 
 
+def test_of_a_taggers_table_only_general_tags_are_words(tmp_path: Path) -> None:
+    lines = "tag_id,name,category,count\n0,explicit,9,5\n1,long_hair,0,5\n2,hatsune_miku,4,5\n3,hat,0,5\n"
+    for name, text in (
+        ("selected_tags.csv", lines),
+        ("TAGS.CSV", lines),
+        ("tags.tsv", lines.replace(",", "\t")),
+        ("named.csv", "tag,category\nexplicit,rating\nlong_hair,general\nhat,\n"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert read_words(tmp_path / name) == ("long hair", "hat"), name
+    (tmp_path / "tags.txt").write_text("hat\nrating:explicit\n", encoding="utf-8")
+    assert read_words(tmp_path / "tags.txt") == ("hat",)
+
+
 def test_a_vocabulary_that_cannot_be_read_or_is_empty_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"clip\.vocabulary.*nothing\.txt"):
         read_words(tmp_path / "nothing.txt")
