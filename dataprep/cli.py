@@ -241,7 +241,7 @@ def train(
     directory: Prepared,
     config: Annotated[Path | None, typer.Option(help="Default: DIR/train.toml.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on, with the stopped run's settings.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew: a stopped one is lost.")] = False,
     extract: Annotated[
         Path | None,

@@ -28,7 +28,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Every setting of `dataprep train`; `dataprep explain train` prints this table."""
 
     # What is trained
-    base: str | None = setting(None, "Base model, folder or .safetensors file. Unset: the manifest's.")
+    base: str | None = setting(None, "Base model: folder, .safetensors or hub name. Unset: the manifest's.")
     output_name: str | None = setting(
         None, "File name under model/. Unset: the trigger word.", pattern=r"^[^/\\:*?\"<>|]+$"
     )

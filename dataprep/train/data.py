@@ -21,6 +21,7 @@ from torch import Tensor
 from dataprep.errors import InputError
 from dataprep.train.config import TrainConfig
 from dataprep.training.cached import Arrays, read_captions, read_latents, read_manifest
+from dataprep.training.watch import typed
 
 Bucket = tuple[int, int]  # width, height, px
 
@@ -98,7 +99,8 @@ class Prepared:
         reg = [row for row in rows if row["role"] == "reg" and config.use_reg]
         if not train:
             raise InputError(
-                f"{directory}: no active training image in the manifest; see `dataprep status {directory}`"
+                f"{directory}: no active training image in the manifest; "
+                f"see `dataprep status {typed(directory)}`"
             )
         self.train_total = sum(row["repeats"] for row in train)  # training images times repeats
         counts = reg_repeats(self.train_total, [row["repeats"] for row in reg])

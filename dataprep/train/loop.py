@@ -43,7 +43,7 @@ from dataprep.training.base_fits import check_base, fingerprint
 from dataprep.training.briefing import check_early, compiler_found, default_prompts, start_notes
 from dataprep.training.cached import base_path
 from dataprep.training.log import Log
-from dataprep.training.watch import DIVERGED, NO_NUMBER, OnProgress, Progress, Rise, diverged
+from dataprep.training.watch import DIVERGED, NO_NUMBER, OnProgress, Progress, Rise, diverged, stopped
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 READ_EVERY = 10  # steps; reading a loss back waits for the GPU. On a CPU it is read at each step.
@@ -167,10 +167,7 @@ class Trainer:
                 self._keep()
                 if interrupted.is_set() and self.step < self.steps:
                     self._checkpoint()
-                    raise KeyboardInterrupt(
-                        f"stopped after step {self.step} of {self.steps}; "
-                        f"go on with: dataprep train {self.directory} --resume"
-                    )
+                    raise KeyboardInterrupt(stopped(self.step, self.steps, self.directory, self.device))
         path = self._save(self.name)
         self._unless_full("sample pictures", lambda: self._sample("end"))
         self._unless_full("log", self.log.close)

@@ -44,7 +44,9 @@ def make_optimizer(config: TrainConfig, groups: Groups) -> torch.optim.Optimizer
         kind = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise ConfigError(f"optimizer {name} needs {package}: `pip install {package}`") from error
-    known = [name for name in inspect.signature(kind).parameters if name not in ("params", "kwargs")]
+    if "lr" in args:  # each group has its own, so this one would do nothing
+        raise ConfigError("optimizer_args: lr is set by unet_rate and text_encoder_rate")
+    known = [name for name in inspect.signature(kind).parameters if name not in ("params", "lr", "kwargs")]
     if unknown := sorted(set(args) - set(known)):  # pytorch_optimizer would take and ignore them
         raise ConfigError(
             f"optimizer_args: {config.optimizer} has no {unknown[0]}; it takes {', '.join(known)}"

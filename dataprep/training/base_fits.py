@@ -20,6 +20,7 @@ from dataprep.errors import ConfigError, ModelError
 from dataprep.inference.base import Base, Family, family_of, prediction_of
 from dataprep.inference.vae_files import load_vae
 from dataprep.train.config import TrainConfig
+from dataprep.training.watch import typed
 
 if TYPE_CHECKING:
     from dataprep.train.data import Prepared
@@ -61,8 +62,8 @@ def refuse_other_latents(path: Path, data: Prepared) -> None:
         raise ModelError(
             f"{path}: a base model of family {family}, but the latents in {data.directory} were made for "
             f"{made_for or 'another one'} with the VAE {name}{scales}: nothing is learned from them. Run "
-            f"`dataprep run RAW --out {data.directory} --models '{RUN_AGAIN[family]}, vae={path}'` first, or "
-            "set base to the model that they were made for"
+            f"`dataprep run RAW --out {typed(data.directory)} --models '{RUN_AGAIN[family]}, vae={path}'` "
+            "first, or set base to the model that they were made for"
         )
 
 

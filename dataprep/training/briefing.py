@@ -70,6 +70,10 @@ def start_notes(data: Prepared, captions: Captions, steps: int, device: str) -> 
             f"{captions.base.path.name} does not say what it predicts: v is assumed, as of SD2 at 768 px; "
             'for SD2-base (512 px) set target = "eps"'
         )
+    if captions.base.family == "sdxl" and config.clip_skip not in (None, 2):
+        lines.append(
+            f"clip_skip {config.clip_skip} is not for SDXL, which always reads the last layer but one"
+        )
     if config.masked and data.masked < len(data.images):
         bare = f"{len(data.images) - data.masked} of {len(data.images)} images have no mask"
         lines.append(

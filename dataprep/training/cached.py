@@ -18,6 +18,7 @@ from dataprep import run
 from dataprep.errors import InputError, ModelError
 from dataprep.export.receipt import retouched
 from dataprep.models import find
+from dataprep.training.watch import typed
 
 _COLUMNS = """id sha256 role state caption repeats folder bucket_width bucket_height box width height
 image_file caption_file latents_file latents_key"""
@@ -51,10 +52,10 @@ def base_path(named: str | None, meta: Mapping[str, Any]) -> Path:
         ModelError: neither names one, or it is not on this machine.
     """
     recorded = meta.get("models", {}).get("base", {})
-    for name in (named, recorded.get("path")):
-        if name and Path(name).exists():
-            return Path(name)
-    name = named or recorded.get("name")
+    known = named or recorded.get("path")
+    if known and (path := Path(known).expanduser()).exists():
+        return path
+    name = named or recorded.get("name")  # never the recorded one where another is asked for
     if not name:
         raise ModelError("the manifest names no base model; set base = PATH in train.toml")
     return find("base", name).path
@@ -105,7 +106,7 @@ def read_latents(directory: Path, rows: list[dict[str, Any]], flip: bool) -> lis
         kinds = "; ".join(f"{len(names)} {why} ({', '.join(names[:3])})" for why, names in wrong.items())
         raise InputError(
             f"{directory}: latents do not match the manifest: {kinds}. "
-            f"Run `dataprep run RAW --out {directory}` again: it encodes only what changed"
+            f"Run `dataprep run RAW --out {typed(directory)}` again: it encodes only what changed"
         )
     return arrays
 
@@ -115,8 +116,8 @@ def _refuse_retouched(directory: Path, pictures: set[str]) -> None:
     if changed:
         raise InputError(
             f"{directory}: {len(changed)} pictures were changed by hand since they were encoded: "
-            f"{', '.join(changed[:5])}. Edit the raw pictures instead, then "
-            f"`dataprep run RAW --out {directory}` again, which also says how to take such a change back"
+            f"{', '.join(changed[:5])}. Edit the raw pictures instead, then `dataprep run RAW --out "
+            f"{typed(directory)}` again, which also says how to take such a change back"
         )
 
 

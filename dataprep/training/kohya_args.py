@@ -14,8 +14,8 @@ from dataprep.train.config import TrainConfig  # the one list of our names
 from dataprep.training.kohya_names import (
     ADAFACTOR_OFF,
     ALGORITHMS,
-    ALIKE,
     ARGUMENTS,
+    EITHER,
     FROM_FOLDER,
     FROM_THE_FOLDER,
     NEAREST,
@@ -23,6 +23,7 @@ from dataprep.training.kohya_names import (
     OFF,
     OPTIMIZERS,
     OURS,
+    PASSED_OVER,
     PRECISIONS,
     RENAMED,
     SAMPLERS,
@@ -30,6 +31,9 @@ from dataprep.training.kohya_names import (
     SILENT,
     SILENT_STEPS,
 )
+
+_TABLES = ("optimizer_args", "block_ranks", "block_alphas", "block_rates")  # settings, not sections
+_REFINED = ("network", "masked")  # the module's network by its arguments; either kind of mask is enough
 
 
 def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -43,16 +47,17 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     Returns:
         Our settings, and one line for each thing that was asked for and is not honoured.
     Raises:
-        ConfigError: a name that is nearly a known one, or a setting under both names with two values.
+        ConfigError: a name that neither program has, or two values for one setting.
     """
     if not is_theirs(table):
         return dict(table), []
     flat = {name: value for name, value in flattened(table).items() if value or name not in OFF}
     if wrong := misspelt(flat):
         raise ConfigError(wrong)
-    _refuse_said_twice(flat)
+    _refuse_contradictions(table, flat)
     ours: dict[str, Any] = {}
     notes: list[str] = []
+    said: dict[str, str] = {}  # what gave each of our settings its value
     if "learning_rate" in flat:  # the general rate first, so that the particular ones win
         ours["unet_rate"] = ours["text_encoder_rate"] = flat.pop("learning_rate")
     for name, value in flat.items():
@@ -63,25 +68,46 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             or (name in NOT_HERE and value == NOT_HERE[name])
         ):
             continue
+        before = dict(ours)
         if name in _SPECIAL:
             _SPECIAL[name](value, ours, notes)
         else:
             new = RENAMED.get(name, name)
             ours[new] = value or (ours.get(new, value) if new == "masked" else value)  # either kind of mask
+        _note_who_said(f"{name} = {value!r}", before, ours, said)
     return _same_meaning(ours, flat, notes), notes + _taken_over(flat)
 
 
-def _refuse_said_twice(flat: Mapping[str, Any]) -> None:
-    """Stop where a setting stands under sd-scripts' name and ours, with two values."""
-    for theirs, ours in RENAMED.items():
-        if theirs in flat and flat.get(ours, flat[theirs]) != flat[theirs]:
-            raise ConfigError(
-                f"{theirs} = {flat[theirs]!r} and {ours} = {flat[ours]!r} are the same setting: keep one"
-            )
-    if flat.get("v_parameterization") and flat.get("target", "v") not in ("v", "auto"):
+def _refuse_contradictions(table: Mapping[str, Any], flat: Mapping[str, Any]) -> None:
+    """Stop where two sections, or two settings, ask for what excludes each other."""
+    sections = [value for name, value in table.items() if isinstance(value, Mapping) and name not in _TABLES]
+    for name, value in ((name, value) for section in sections for name, value in section.items()):
+        if flat.get(name, value) != value:
+            raise ConfigError(f"{name} stands in two sections, as {value!r} and {flat[name]!r}: keep one")
+    for one, other in EITHER:
+        if flat.get(one) and flat.get(other):
+            raise ConfigError(f"{one} = {flat[one]!r} and {other} = {flat[other]!r} exclude each other")
+    # The family's own script refuses it too: what an encoder says is not kept while it learns.
+    if flat.get("cache_text_encoder_outputs") and not _text_encoder_rests(flat):
         raise ConfigError(
-            f"v_parameterization and target = {flat['target']!r} contradict each other: keep one"
+            "cache_text_encoder_outputs needs network_train_unet_only = true: outputs of a text encoder that "
+            "learns cannot be kept"
         )
+
+
+def _text_encoder_rests(flat: Mapping[str, Any]) -> bool:
+    return bool(flat.get("network_train_unet_only")) or flat.get("train_text_encoder") is False
+
+
+def _note_who_said(
+    given: str, before: Mapping[str, Any], ours: Mapping[str, Any], said: dict[str, str]
+) -> None:
+    """Note what gave our settings their values; stop where it gives one another value than was given."""
+    for setting, value in ours.items():
+        if setting in said and before[setting] != value and setting not in _REFINED:
+            raise ConfigError(f"{said[setting]} and {given} contradict each other: keep one")
+        if setting not in before or before[setting] != value:
+            said[setting] = given
 
 
 def is_theirs(table: Mapping[str, Any]) -> bool:
@@ -90,14 +116,13 @@ def is_theirs(table: Mapping[str, Any]) -> bool:
 
 
 def misspelt(names: Iterable[str]) -> str | None:
-    """What is wrong with the first name that is no setting, but nearly one; None where there is no such name.
-
-    sd-scripts has more settings than are known here, so a name unlike all of these may be right.
-    """
+    """What is wrong with the first name that neither program has; None where there is no such name."""
     known = known_names()
     for name in names:
-        if name not in known | ALIKE and (near := get_close_matches(name, sorted(known), 1, 0.8)):
-            return f"unknown setting {name}; did you mean {near[0]}?"
+        if name not in known | PASSED_OVER:
+            near = get_close_matches(name, sorted(known), 1, 0.7)
+            meant = f"did you mean {near[0]}?" if near else "`dataprep explain train` lists them"
+            return f"unknown setting {name}; {meant}"
     return None
 
 
@@ -128,12 +153,7 @@ def flattened(table: Mapping[str, Any]) -> dict[str, Any]:
     """A file's settings without its sections, whose names sd-scripts ignores."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        keep = not isinstance(value, Mapping) or name in (
-            "optimizer_args",
-            "block_ranks",
-            "block_alphas",
-            "block_rates",
-        )
+        keep = not isinstance(value, Mapping) or name in _TABLES
         flat |= {name: value} if keep else value
     return flat
 
@@ -257,6 +277,14 @@ def _optimizer_type(value: str, ours: dict[str, Any], notes: list[str]) -> None:
         notes.append(f"optimizer_type = {value!r} is not here; trains with {ours['optimizer']}")
 
 
+def _adamw8bit(value: bool, ours: dict[str, Any], notes: list[str]) -> None:
+    ours |= {"optimizer": "adamw8bit"} if value else {}
+
+
+def _lion(value: bool, ours: dict[str, Any], notes: list[str]) -> None:
+    ours |= {"optimizer": "lion"} if value else {}
+
+
 def _text_rate(value: float | list[float], ours: dict[str, Any], notes: list[str]) -> None:
     if rates := value if isinstance(value, list) else [value]:  # [] is not given, as for sd-scripts
         ours["text_encoder_rate"] = rates[0]
@@ -328,6 +356,8 @@ _SPECIAL: dict[str, Callable[[Any, dict[str, Any], list[str]], None]] = {
     "network_args": _network_args,
     "optimizer_type": _optimizer_type,
     "optimizer_args": _optimizer_args,
+    "use_8bit_adam": _adamw8bit,
+    "use_lion_optimizer": _lion,
     "text_encoder_lr": _text_rate,
     "network_train_unet_only": _unet_only,
     "network_train_text_encoder_only": _text_encoder_only,

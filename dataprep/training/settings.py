@@ -14,6 +14,7 @@ from dataprep.train.config import TrainConfig
 from dataprep.training.kohya_args import (
     flattened,
     is_theirs,
+    misspelt,
     prompt_lines,
     translate,
     with_their_defaults,
@@ -113,6 +114,11 @@ def seldom_meant(config: TrainConfig) -> list[str]:
         found.append(
             f"{config.optimizer} finds its own rate; set unet_rate to 1 (it is {config.unet_rate:g})"
         )
+    if config.schedule == "constant" and config.warmup:
+        found.append(f"warmup = {config.warmup:g} needs a schedule that rises: constant_with_warmup is one")
+    for name, schedule in (("cycles", "cosine_with_restarts"), ("power", "polynomial")):
+        if getattr(config, name) != 1 and config.schedule != schedule:
+            found.append(f"{name} is for schedule {schedule} alone; it does nothing to {config.schedule}")
     if config.alpha > config.rank:
         found.append(f"alpha {config.alpha:g} above rank {config.rank} multiplies the learning rate")
     return found
@@ -161,6 +167,6 @@ def _first(error: ValidationError) -> str:
     found = error.errors()[0]
     name = ".".join(map(str, found["loc"]))
     if found["type"] == "extra_forbidden":
-        return f"unknown setting {name}; `dataprep explain train` lists them"
+        return misspelt([name]) or f"{name} is sd-scripts' and has no counterpart here"
     rule = found["msg"].removeprefix("Value error, ")
     return f"{name} = {found['input']!r}: {rule}" if name else rule

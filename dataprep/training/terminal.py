@@ -17,6 +17,7 @@ from dataprep.inference.torch_compat import chosen_device
 from dataprep.store import write_bytes, write_whole
 from dataprep.training.cached import base_path, read_captions, read_manifest
 from dataprep.training.log import trained_base
+from dataprep.training.watch import typed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +95,8 @@ def _settings(
         stopped = latest_checkpoint(directory / "model" / "checkpoints", mapped=True)
         if stopped is not None:
             return resumed_config(json.loads(stopped["config"]), config, overrides, own)
-    return load_config(config or own, overrides)
+    settings, notes = load_config(config or own, overrides)
+    return settings, [*notes, "nothing to go on with: begins at the first step"] if resume else notes
 
 
 def extract_lora(
@@ -260,7 +262,8 @@ def sample_lora(
 
     orders = [parse_prompt(prompt) for prompt in prompts]
     kind, said = _trained(lora)  # how it was trained is how it has to be drawn
-    path = lora if kind == "model" else base or _trained_on(lora, said)
+    chosen = None if base is None else base_path(base.as_posix(), {})  # a path or a hub name
+    path = lora if kind == "model" else chosen or _trained_on(lora, said)
     say(_base_line(path, kind, said))
     model = load_base(path, chosen_device(device), torch.float32)
     if kind == "embedding":
@@ -314,11 +317,11 @@ def next_text(path: Path) -> str:
     """What was made, and what can be done with it."""
     kind = _trained(path)[0]
     also = {
-        "LoRA": f"dataprep inspect {path}",
+        "LoRA": f"dataprep inspect {typed(path)}",
         "embedding": "put it into the embeddings folder of A1111 or ComfyUI; there its file name is the word",
-        "model": f"dataprep train {path.parent.parent} --extract {path} for a LoRA of it",
+        "model": f"dataprep train {typed(path.parent.parent)} --extract {typed(path)} for a LoRA of it",
     }
-    return f"{kind}: {path}\nnext: dataprep sample {path} --prompt '...'   or   {also[kind]}"
+    return f"{kind}: {path}\nnext: dataprep sample {typed(path)} --prompt '...'   or   {also[kind]}"
 
 
 def _trained_on(lora: Path, said: Mapping[str, str]) -> Path:

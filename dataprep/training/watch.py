@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dataprep.errors import UserError
 
@@ -29,6 +33,17 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def typed(path: Path) -> str:
+    """A path as it is typed on a command line here: in quotes where it has spaces."""
+    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
+
+
+def stopped(step: int, steps: int, directory: Path, device: str) -> str:
+    """What is said after Ctrl-C, once the step is saved."""
+    again = f"dataprep train {typed(directory)} --resume --device {device}"
+    return f"stopped after step {step} of {steps}; go on with: {again}"
 
 
 class Rise:

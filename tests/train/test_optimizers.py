@@ -72,8 +72,10 @@ def test_arguments_reach_the_optimizer_and_unknown_ones_are_named() -> None:
     )
     assert optimizer.param_groups[0]["weight_decay"] == 0.3
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.9)
-    with pytest.raises(ConfigError, match=r"optimizer_args: adamw has no colour; it takes lr, betas"):
+    with pytest.raises(ConfigError, match=r"optimizer_args: adamw has no colour; it takes betas"):
         make_optimizer(TrainConfig(optimizer_args={"colour": 1}), problem())
+    with pytest.raises(ConfigError, match="lr is set by unet_rate"):
+        make_optimizer(TrainConfig(optimizer_args={"lr": 1.0}), problem())
     with pytest.raises(ConfigError, match="optimizer_args: adamw: Invalid beta"):
         make_optimizer(TrainConfig(optimizer_args={"betas": [2, 3]}), problem())
 

@@ -32,6 +32,14 @@ def test_the_start_says_the_arithmetic_and_what_is_odd(prepared: Path, base_path
     assert any("float32 is used" in note for note in notes)
 
 
+def test_a_clip_skip_that_sdxl_does_not_take_is_said(prepared: Path, xl_path: Path) -> None:
+    base = load_base(xl_path, "cpu", torch.float32)
+    for clip_skip, said in ((1, True), (2, False)):
+        config = TrainConfig(clip_skip=clip_skip)
+        notes = start_notes(Prepared(prepared, config), Captions(base, config, 6), 6, "cpu")
+        assert any("clip_skip 1 is not for SDXL" in note for note in notes) is said
+
+
 def test_long_captions_are_said_with_the_setting_that_reads_them(base_path: Path) -> None:
     captions = Captions(load_base(base_path, "cpu", torch.float32), TrainConfig(), 10)
     notes = caption_notes([["tag " * 100], ["short"], []], captions)

@@ -128,5 +128,8 @@ def test_the_base_model_is_the_settings_else_the_recorded_one(tmp_path: Path) ->
     assert base_path(str(own), meta) == own
     recorded.mkdir()
     assert base_path(None, meta) == recorded
+    for other in ("owner/another", str(tmp_path / "typing error")):  # never the recorded one in its place
+        with pytest.raises(ModelError, match=other):
+            base_path(other, meta)
     with pytest.raises(ModelError, match="set base = PATH"):
         base_path(None, {})

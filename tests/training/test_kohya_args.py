@@ -256,6 +256,62 @@ def test_v_parameterization_is_honoured_when_it_says_no() -> None:
     assert translate({"v_parameterization": False})[0]["target"] == "eps"
 
 
+@pytest.mark.parametrize("name", ["save_every", "wombat", "machine"])
+def test_a_name_that_neither_program_has_stops_in_either_kind_of_file(tmp_path: Path, name: str) -> None:
+    for other in ("network_dim = 16", "rank = 16"):
+        with pytest.raises(ConfigError, match=f"unknown setting {name}; "):
+            load(tmp_path, f"{other}\n{name} = 2\n")
+    with pytest.raises(ConfigError, match="did you mean save_every"):
+        load(tmp_path, "rank = 16\nsave_every = 2\n")
+
+
+def test_in_our_own_file_a_setting_that_only_sd_scripts_has_stops(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="full_bf16 is sd-scripts' and has no counterpart here"):
+        load(tmp_path, "rank = 16\nfull_bf16 = true\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("network_train_unet_only = true\nnetwork_train_text_encoder_only = true", "exclude each other"),
+        ("use_8bit_adam = true\nuse_lion_optimizer = true", "use_lion_optimizer = True exclude"),
+        ('use_8bit_adam = true\noptimizer_type = "AdamW8bit"', "optimizer_type = 'AdamW8bit' exclude"),
+        ("v_parameterization = true\nv_pred_like_loss = 1.0", "v_pred_like_loss = 1.0 exclude"),
+        ("[a]\nnetwork_dim = 8\n[b]\nnetwork_dim = 16", "network_dim stands in two sections, as 8 and 16"),
+        ("cache_text_encoder_outputs = true", "needs network_train_unet_only = true"),
+        ('optimizer_type = "Lion"\noptimizer = "adamw"', "optimizer_type = 'Lion' and optimizer = 'adamw'"),
+        ("text_encoder_lr = 1e-5\ntext_encoder_rate = 1e-4", "text_encoder_lr = 1e-05 and text_encoder_r"),
+        ("network_train_unet_only = true\ntrain_text_encoder = true", "train_text_encoder = True contradict"),
+        ("network_dropout = 0.1\nnetwork_args = ['dropout=0.2']", "network_dropout = 0.1 and network_args"),
+        ("conv_rank = 4\nnetwork_args = ['conv_dim=8']", "conv_rank = 4 and network_args"),
+        ("v_parameterization = false\ntarget = 'v'", "v_parameterization = False and target = 'v'"),
+    ],
+)
+def test_settings_of_sd_scripts_that_contradict_each_other_stop(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("use_8bit_adam = true", "optimizer", "adamw8bit"),
+        ("use_lion_optimizer = true\nuse_8bit_adam = false", "optimizer", "lion"),
+        ("optimizer_type = ''\nuse_8bit_adam = false", "optimizer", "adamw"),
+        ("cache_text_encoder_outputs = true\nnetwork_train_unet_only = true", "train_text_encoder", False),
+        ("learning_rate = 1e-5\nunet_lr = 1e-4", "unet_rate", 1e-4),
+        ("network_module = 'lycoris.kohya'\nnetwork_args = ['algo=loha']", "network", "loha"),
+        ("network_dim = 8\nnetwork_args = ['conv_dim=4']\nconv_rank = 4", "conv_rank", 4),
+    ],
+)
+def test_settings_of_sd_scripts_that_go_together_are_read(
+    tmp_path: Path, text: str, name: str, value: object
+) -> None:
+    assert getattr(load(tmp_path, text)[0], name) == value
+
+
 @pytest.mark.parametrize("typo", ["rnk = 8", "networkdim = 8", "unet_rat = 3", "save_every_n_epoch = 1"])
 def test_a_typing_error_stops_in_an_sd_scripts_file_too(tmp_path: Path, typo: str) -> None:
     with pytest.raises(ConfigError, match=rf"unknown setting {typo.split()[0]}; did you mean"):
@@ -269,9 +325,9 @@ def test_settings_that_only_sd_scripts_has_are_no_typing_errors(tmp_path: Path) 
 
 
 def test_a_setting_under_both_names_must_have_one_value(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="v_parameterization and target = 'eps' contradict each other"):
+    with pytest.raises(ConfigError, match="v_parameterization = True and target = 'eps' contradict"):
         load(tmp_path, 'v_parameterization = true\ntarget = "eps"\n')
-    with pytest.raises(ConfigError, match="network_dim = 16 and rank = 8 are the same setting"):
+    with pytest.raises(ConfigError, match="network_dim = 16 and rank = 8 contradict each other"):
         load(tmp_path, "network_dim = 16\nrank = 8\n")
     assert load(tmp_path, "network_dim = 16\nrank = 16\n")[0].rank == 16
 

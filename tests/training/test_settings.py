@@ -83,6 +83,9 @@ def test_seldom_meant_settings_are_warned_of() -> None:
     assert any("finds its own rate" in line for line in seldom_meant(TrainConfig(optimizer="prodigy")))
     assert any("ComfyUI" in line for line in seldom_meant(TrainConfig(network="lokr")))
     assert any("experimental" in line for line in seldom_meant(TrainConfig(network="dora")))
+    assert any("constant_with_warmup" in s for s in seldom_meant(TrainConfig(schedule="constant", warmup=9)))
+    assert any("cycles is for schedule" in line for line in seldom_meant(TrainConfig(cycles=3)))
+    assert seldom_meant(TrainConfig(schedule="polynomial", power=2, warmup=0.1)) == []
     assert seldom_meant(TrainConfig()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -243,7 +244,7 @@ def test_ctrl_c_at_the_command_says_how_to_go_on_and_a_start_anew_is_refused(pre
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"go on with: dataprep train {prepared} --resume" in said
+    assert f"go on with: dataprep train {prepared} --resume --device cpu" in said
     (kept,) = (prepared / "model" / "checkpoints").iterdir()
     again = runner.invoke(app, ["train", str(prepared), *told])
     assert again.exit_code == 2
@@ -262,3 +263,13 @@ def test_going_on_and_beginning_anew_exclude_each_other(prepared: Path) -> None:
     result = runner.invoke(app, ["train", str(prepared), "--resume", "--restart"])
     assert result.exit_code == 2
     assert "give one of them" in result.output
+
+
+def test_going_on_where_nothing_was_begun_is_said(prepared: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(prepared, tmp_path / "a set")
+    shutil.rmtree(directory / "model", ignore_errors=True)
+    heard = StringIO()
+    flags = ("steps=1", "samples=false")
+    path = train_folder(directory, None, flags, True, "cpu", Console(file=heard, width=200))
+    assert "nothing to go on with: begins at the first step" in heard.getvalue()
+    assert f"dataprep sample {shlex.quote(str(path))}" in next_text(path)

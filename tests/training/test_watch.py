@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import random
+import shlex
+import sys
+from pathlib import Path
 
-from dataprep.training.watch import Rise, diverged
+import pytest
+
+from dataprep.training.watch import Rise, diverged, stopped, typed
 
 
 def test_a_climbing_loss_is_said_once_with_the_limit() -> None:
@@ -32,3 +37,11 @@ def test_divergence_names_step_images_what_was_kept_and_what_to_try() -> None:
     assert "img/a.png" in text
     assert "Last good weights: model/x-step3.safetensors" in text
     assert "lower unet_rate" in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="quotes as a POSIX shell reads them")
+def test_commands_to_type_hold_paths_with_spaces_together() -> None:
+    assert typed(Path("a folder/it's")) != "a folder/it's"
+    said = stopped(3, 20, Path("my set"), "cpu")
+    command = said.partition("go on with: ")[2]
+    assert shlex.split(command) == ["dataprep", "train", "my set", "--resume", "--device", "cpu"]
