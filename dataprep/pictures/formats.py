@@ -248,14 +248,27 @@ def refuse_many_scans(image: Image.Image, stream: IO[bytes]) -> None:
     """
     if image.format not in {"JPEG", "MPO"}:
         return
+    if keeps_scans(image, stream):
+        position = stream.tell()
+        if _scans(stream, _pixels_start(stream)) > _MOST_SCANS:
+            raise RowError("too-large", f"a JPEG of more than {_MOST_SCANS} scans; save it anew")
+        stream.seek(position)
+
+
+def keeps_scans(image: Image.Image, stream: IO[bytes]) -> bool:
+    """Whether a JPEG is drawn in several scans, all of which its decoder holds until the last is read.
+
+    Args:
+        image: with its header read.
+        stream: the file; its position is kept.
+    """
+    if "progressive" in image.info:
+        return True
     position = stream.tell()
-    start = _pixels_start(stream)
-    stream.seek(start + 4)
+    stream.seek(_pixels_start(stream) + 4)
     in_scan = int.from_bytes(stream.read(1))
-    many = "progressive" in image.info or in_scan < len(image.getbands())
-    if many and _scans(stream, start) > _MOST_SCANS:
-        raise RowError("too-large", f"a JPEG of more than {_MOST_SCANS} scans; save it anew")
     stream.seek(position)
+    return in_scan < len(image.getbands())
 
 
 def _scans(stream: IO[bytes], at: int) -> int:

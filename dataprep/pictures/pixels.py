@@ -1,18 +1,14 @@
 """The one decode: what an image file's pixels are. Hash, tagger, CLIP, VAE and export all see these.
 
-This is the only file that knows which errors Pillow raises; they leave it as RowError.
+Pillow's errors leave it as RowError.
 """
 
 from __future__ import annotations
 
-import io
-import struct
 import threading
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -21,35 +17,30 @@ from PIL import Image
 
 from dataprep.digest import digest
 from dataprep.errors import RowError
+from dataprep.framing.boxes import Box, box_within
+from dataprep.pictures.burden import LARGE_PX, ROOM, burden, decoding_bytes, loading_bytes
 from dataprep.pictures.colour import Alpha, in_strips, opacity, to_srgb
 from dataprep.pictures.extents import Limits as Limits
 from dataprep.pictures.extents import claimed
-from dataprep.pictures.formats import (
-    DECODE_ERRORS,
-    is_cut_off,
-    profile_of_jpeg_2000,
-    readers,
-    refuse_bloated_icon,
-    refuse_bloated_png,
-    refuse_many_scans,
-    refuse_misread,
-    row_error,
+from dataprep.pictures.formats import is_cut_off, row_error
+from dataprep.pictures.opened import (
+    SIDEWAYS,
+    decoded,
+    frames_of,
+    has_late_metadata,
+    opened,
+    orientation_of,
+    upright,
 )
 from dataprep.pictures.stamps import Stamps
+from dataprep.pictures.strips import view_in_strips
 
 # Raise it when the same file and policy give other pixels.
 PIXELS_VERSION = 2
 
 Filter = Literal["lanczos", "kohya", "nearest"]  # how views are resized, see views.py
 
-_ORIENTATION = 0x0112  # EXIF tag
-_SIDEWAYS = frozenset({5, 6, 7, 8})
 _GREATEST_SIDE = 2**31 - 1  # px; what a damaged header may exceed and a column cannot hold
-_MOST_FRAMES = 10_000  # a damaged header may claim billions
-_WARNERS = r"PIL\.|dataprep\.pixels"
-
-# Our own limits are checked against the header before any pixel is decoded, for every row, with a reason.
-Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +88,7 @@ class Probe:
         frames: of an animation, or pages; the pictures behind a phone's (gain map, depth) are none.
         whole: False for the rows that are there of a truncated picture.
         final: False where the pixels were not read that could say more: the picture is beyond the limits.
+        burden: how many times the memory of a plain picture of its size decoding takes, at least 1.
     """
 
     format: str
@@ -105,6 +97,7 @@ class Probe:
     frames: int = 1
     whole: bool = True
     final: bool = True
+    burden: float = 1.0
 
 
 def probe(
@@ -121,19 +114,21 @@ def probe(
     salvage = 0.0 if policy is None else policy.salvage
     if limits is not None and (beyond := _beyond(path, limits)):
         return beyond
-    with _opened(path, frame) as (image, stream):
-        name, frames, whole = (image.format or "").lower(), _frames(image), True
+    with opened(path, frame) as (image, stream):
+        name, frames, whole = (image.format or "").lower(), frames_of(image), True
+        weight = burden(image, stream)
         cut_off = bool(salvage) and is_cut_off(image.format, stream)
-        late = cut_off or (image.format == "PNG" and _has_late_metadata(stream))  # rare
-        final = not late or (limits or Limits()).allow(*image.size)
+        late = cut_off or (image.format == "PNG" and has_late_metadata(stream))  # rare
+        final = not late or (limits or Limits()).allow(*image.size, weight)
         if late and final:
-            image, whole = _decoded(image, path, salvage if cut_off else 0.0), not cut_off
+            with ROOM.taken(decoding_bytes(image, stream)):
+                image, whole = decoded(image, path, salvage if cut_off else 0.0), not cut_off
         width, height = image.size
         if max(width, height) > _GREATEST_SIDE:
             raise RowError("unreadable", f"the header claims {width}x{height} px")
-        if _orientation(image) in _SIDEWAYS:
+        if orientation_of(image) in SIDEWAYS:
             width, height = height, width
-        return Probe(name, width, height, frames, whole, final)
+        return Probe(name, width, height, frames, whole, final, weight)
 
 
 def _beyond(path: Path, limits: Limits) -> Probe | None:
@@ -174,6 +169,34 @@ def load_small(path: Path, policy: PixelPolicy, short_side: int = 256, frame: in
     return _load(path, policy, short_side, frame, lambda image: to_srgb(image, policy.alpha))
 
 
+def load_view(
+    path: Path, policy: PixelPolicy, box: Box, width: int, height: int, frame: int = 0
+) -> Image.Image | None:
+    """A box of a picture so large that it is not to be held whole, at a size; None of all other pictures.
+
+    The same as `views.render` makes of `load_rgb` by Lanczos.
+
+    Raises:
+        RowError: as `load_rgb`.
+        ValueError: the box reaches outside the picture.
+    """
+    with opened(path, frame) as (image, stream):
+        if image.width * image.height <= LARGE_PX:
+            return None
+        with ROOM.taken(decoding_bytes(image, stream)):
+            image = _whole(image, stream, path, policy)
+            turn = orientation_of(image)
+            across, down = image.size[::-1] if turn in SIDEWAYS else image.size
+            if box_within(box.as_dict(), across, down) != box:
+                raise ValueError(f"box {box.edges} does not lie in a picture of {across}x{down} px")
+            try:
+                return view_in_strips(
+                    image, lambda strip: to_srgb(strip, policy.alpha), turn, box, width, height
+                )
+            except (OSError, ValueError) as error:
+                raise row_error("decode", error, path) from error
+
+
 def _load(
     path: Path,
     policy: PixelPolicy,
@@ -181,23 +204,30 @@ def _load(
     frame: int,
     resolve: Callable[[Image.Image], Image.Image],
 ) -> Image.Image:
-    with _opened(path, frame) as (image, stream):
+    with opened(path, frame) as (image, stream):
         factor = 1 if short_side is None else _reduction(image.size, short_side)
         full_width = image.width
-        orientation = None if image.format == "PNG" else _orientation(image)
+        turn = None if image.format == "PNG" else orientation_of(image)
         if factor > 1 and image.format in {"JPEG", "MPO"}:
             image.draft(None, (image.width // factor, image.height // factor))
-        cut_off = policy.salvage and is_cut_off(image.format, stream)
-        image = _decoded(image, path, policy.salvage if cut_off else 0.0)
-        left = round(factor * image.width / full_width)  # what the decoder has not scaled yet
-        try:
-            rgb = in_strips(image, resolve, max(1, left))
-        except (OSError, ValueError) as error:
-            raise row_error("decode", error, path) from error
-        # A PNG may say behind its pixels how it lies.
-        rgb = _upright(rgb, _orientation(image) if orientation is None else orientation)
+        with ROOM.taken(loading_bytes(image, stream, full_width / image.width, whole=factor == 1)):
+            image = _whole(image, stream, path, policy)
+            left = round(factor * image.width / full_width)  # what the decoder has not scaled yet
+            try:
+                rgb = in_strips(image, resolve, max(1, left))
+            except (OSError, ValueError) as error:
+                raise row_error("decode", error, path) from error
+            if rgb is image:  # nor keep its decoder, nor what the decoder makes the next frame in
+                rgb = image.copy() if frame else image._new(image.im)
+            # A PNG may say behind its pixels how it lies.
+            rgb = upright(rgb, orientation_of(image) if turn is None else turn)
     rgb.info = {}
     return rgb
+
+
+def _whole(image: Image.Image, stream: IO[bytes], path: Path, policy: PixelPolicy) -> Image.Image:
+    cut_off = policy.salvage and is_cut_off(image.format, stream)
+    return decoded(image, path, policy.salvage if cut_off else 0.0)
 
 
 def _reduction(size: tuple[int, int], short_side: int) -> int:
@@ -207,125 +237,6 @@ def _reduction(size: tuple[int, int], short_side: int) -> int:
     return factor
 
 
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _upright(image: Image.Image, orientation: object) -> Image.Image:
-    method = _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 if there is none or it is damaged, and for TIFF, which Pillow turns."""
-    if image.format == "TIFF":
-        return 1
-    try:
-        # The base method: PNG's own would decode the picture first.
-        found = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except DECODE_ERRORS:
-        return 1
-    return found if isinstance(found, int) else 1
-
-
-def _has_late_metadata(stream: IO[bytes]) -> bool:
-    """Whether a PNG has EXIF or text behind its pixels, found by hopping over chunks."""
-    stream.seek(8)
-    pixels_seen = False
-    while len(head := stream.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind == b"IDAT":
-            pixels_seen = True
-        elif kind == b"IEND":
-            return False
-        elif pixels_seen and kind in {b"eXIf", b"iTXt", b"tEXt", b"zTXt"}:
-            return True
-        stream.seek(length + 4, io.SEEK_CUR)
-    return False
-
-
-def _frames(image: Image.Image) -> int:
-    if image.format in {"JPEG", "MPO"}:
-        return 1
-    try:
-        return min(_MOST_FRAMES, max(1, int(getattr(image, "n_frames", 1))))
-    except DECODE_ERRORS:
-        return 1
-
-
-def _decoded(image: Image.Image, path: Path, salvage: float = 0.0) -> Image.Image:
-    """The picture with its pixels, or the rows that are there if they are at least `salvage` of it."""
-    try:
-        image.load()
-    except DECODE_ERRORS as error:
-        rows = _rows_there(image) if salvage else 0
-        if rows == 0 or rows < salvage * image.height:
-            raise row_error("decode", error, path) from error
-        part = image.crop((0, 0, image.width, rows))
-        part.info, part.format = image.info, image.format
-        return part
-    return image
-
-
-def _rows_there(image: Image.Image) -> int:
-    """Rows that a decoder filled in before it failed: what it did not reach is zero."""
-    if not image.tile:  # type: ignore[attr-defined]
-        return 0
-    image.tile = []  # type: ignore[attr-defined]
-    try:
-        image.load()
-        box = image.getbbox(alpha_only=False)
-    except (*DECODE_ERRORS, AssertionError):
-        return 0
-    return 0 if box is None else box[3]
-
-
-@contextmanager
-def _opened(path: Path, frame: int = 0) -> Iterator[tuple[Image.Image, IO[bytes]]]:
-    """The file with the header of this frame or page read. Raises RowError."""
-    _silence_decoder_warnings()
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise RowError("io", f"{error.strerror}", transient=True) from error
-    with stream:
-        try:
-            head = stream.read(32)
-            refuse_bloated_icon(head, stream)
-            refuse_bloated_png(head, stream)
-            stream.seek(0)
-            image = Image.open(stream, formats=readers(head))
-            if frame:
-                image.seek(frame)
-        except DECODE_ERRORS as error:
-            raise row_error("unreadable", error, path, head=head) from error
-        with image:
-            refuse_misread(image, stream)
-            refuse_many_scans(image, stream)
-            if profile := profile_of_jpeg_2000(image, stream):
-                image.info["icc_profile"] = profile
-            yield image, stream
-
-
-def _silence_decoder_warnings() -> None:
-    """Pillow warns about oddities that it copes with; the manifest reports what matters.
-
-    Checked at every call, since catch_warnings elsewhere restores older filters.
-    """
-    if not any(
-        entry[0] == "ignore" and entry[3] is not None and entry[3].pattern == _WARNERS
-        for entry in warnings.filters
-    ):
-        warnings.filterwarnings("ignore", module=_WARNERS)
-
-
 class PixelCache:
     """Decoded pictures by content, the least recently used forgotten first. Thread-safe.
 
@@ -333,7 +244,7 @@ class PixelCache:
 
     Args:
         policy: of every picture in the cache.
-        max_bytes: what the finished pictures may hold together (3 bytes per pixel).
+        max_bytes: what the finished pictures may hold together (4 bytes per pixel, as Pillow holds them).
     """
 
     def __init__(self, policy: PixelPolicy, max_bytes: int = 512 * 2**20) -> None:
@@ -360,6 +271,22 @@ class PixelCache:
         """
         return self._get(
             f"{key} {short_side}", path, lambda: load_small(path, self.policy, short_side, frame_of(key))
+        )
+
+    def large_view(
+        self, path: Path, key: str, box: Mapping[str, int], width: int, height: int
+    ) -> Image.Image | None:
+        """The view of a picture that is too large to be held, as `load_view` gives it; None of all others.
+
+        Raises:
+            RowError: as `load_rgb`.
+        """
+        with self._lock:
+            if self.policy.filter != "lanczos" or key in self._held:
+                return None
+        edges = Box(box["left"], box["top"], box["right"], box["bottom"])
+        return self.stamps.guarded(
+            path, lambda: load_view(path, self.policy, edges, width, height, frame_of(key))
         )
 
     def _get(self, key: str, path: Path, decode: Callable[[], Image.Image]) -> Image.Image:
@@ -395,4 +322,4 @@ class PixelCache:
 
 
 def _size_bytes(image: Image.Image) -> int:
-    return image.width * image.height * 3
+    return image.width * image.height * 4

@@ -32,6 +32,7 @@ _SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("frames", pa.int32()),
         ("whole", pa.bool_()),
+        ("burden", pa.float64()),
         ("code", pa.string()),
         ("detail", pa.string()),
     ]
@@ -49,6 +50,7 @@ class Facts:
     height: int | None = None
     frames: int = 1
     whole: bool = True
+    burden: float = 1.0
     fault: tuple[str, str] | None = None
     transient: bool = False  # the next run may find otherwise: a fault may be gone, limits higher
 
@@ -86,7 +88,7 @@ def _probed(
         return Facts(sha256, size_bytes, fault=(error.code, error.detail), transient=error.transient)
     return Facts(
         sha256, size_bytes, found.format, found.width, found.height, found.frames, found.whole,
-        transient=not found.final,
+        found.burden, transient=not found.final,
     )  # fmt: skip
 
 
@@ -123,7 +125,7 @@ class ScanCache:
             sha256=row["sha256"],
             bytes=row["size"],
             fault=fault,
-            **{name: row[name] for name in ("format", "width", "height", "frames", "whole")},
+            **{name: row[name] for name in ("format", "width", "height", "frames", "whole", "burden")},
         )
 
     def put(self, role: str, item: Found, facts: Facts, started_ns: int) -> None:
@@ -144,6 +146,7 @@ class ScanCache:
                 "height": facts.height,
                 "frames": facts.frames,
                 "whole": facts.whole,
+                "burden": facts.burden,
                 "code": code,
                 "detail": detail,
             }

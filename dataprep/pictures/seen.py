@@ -56,6 +56,10 @@ def seen(context: Context, row: Row, long_side_px: int | None = None) -> Image.I
 def _cut(context: Context, row: Row, factor: int) -> Image.Image:
     """The row's box of the picture, decoded at 1/factor of its size."""
     if factor == 1:
+        box, path, key = row["box"], context.file(row), row["pixels_key"]
+        sides = box["right"] - box["left"], box["bottom"] - box["top"]
+        if (part := context.pixels.large_view(path, key, box, *sides)) is not None:
+            return part
         image = context.image(row)
     else:
         short_side = min(row["width"], row["height"]) // factor

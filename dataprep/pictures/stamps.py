@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-from PIL import Image
+from typing import TypeVar
 
 from dataprep.errors import RowError
 
 Stamp = tuple[int, int, int]
+Decoded = TypeVar("Decoded")
 
 
 class Stamps:
@@ -26,7 +26,7 @@ class Stamps:
         """Remember a file as it was when its content was hashed."""
         self._of[str(path)] = _stamp(found)
 
-    def guarded(self, path: Path, decode: Callable[[], Image.Image]) -> Image.Image:
+    def guarded(self, path: Path, decode: Callable[[], Decoded]) -> Decoded:
         """What `decode` makes of the file, which is the same before and after.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, Literal
 
 import cv2
@@ -11,7 +12,7 @@ from PIL import Image
 
 from dataprep.framing.boxes import cut
 from dataprep.framing.buckets import Placement, placed
-from dataprep.pictures.pixels import Filter
+from dataprep.pictures.pixels import Filter, PixelCache
 
 # sd-scripts' own names, option resize_interpolation.
 Interpolation = Literal["lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box"]
@@ -24,6 +25,28 @@ _BY_OPENCV: Final = {
     "cubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
 }
+
+
+def view(
+    pixels: PixelCache, path: Path, key: str, box: Mapping[str, int], width: int, height: int
+) -> Image.Image:
+    """The box of a file's picture at a size, as `render` makes it. Large pictures are not held for it.
+
+    Args:
+        pixels: of the run.
+        path: of the file.
+        key: identity of its pixels.
+        box: left, top, right, bottom in px of the picture.
+        width: of the result, px.
+        height: of the result, px.
+    Raises:
+        RowError: the file cannot be decoded.
+        ValueError: as `render`.
+    """
+    large = pixels.large_view(path, key, box, width, height)
+    if large is not None:
+        return large
+    return render(pixels.load(path, key), box, width, height, pixels.policy.filter)
 
 
 def render(

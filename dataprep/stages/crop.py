@@ -29,7 +29,7 @@ class Crop(Stage, frozen=True):
     """
 
     name: ClassVar[str] = "crop"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     scope = "row"
     needs: ClassVar[pa.Schema] = pa.schema(
         [("pixels_key", pa.string()), ("width", pa.int32()), ("height", pa.int32())]

@@ -72,7 +72,13 @@ class Scan(Stage, frozen=True):
     ] = 64
     max_side: Annotated[int, Field(ge=64, le=65535, description="longest side that is decoded, px")] = 30_000
     max_megapixels: Annotated[
-        float, Field(gt=0, le=2000, description="largest picture that is decoded, million pixels")
+        float,
+        Field(
+            gt=0,
+            le=2000,
+            description="largest picture that is decoded, million pixels; of forms that take more memory, "
+            "such as WebP, AVIF and JPEG 2000, a third to a half of it",
+        ),
     ] = 150.0
     max_megabytes: Annotated[float, Field(gt=0, le=65536, description="largest file that is read, MiB")] = (
         1024.0
@@ -146,7 +152,7 @@ class Scan(Stage, frozen=True):
             found = probe(item.path, self.policy(), frame)
         except RowError as error:
             return replace(facts, width=None, height=None, fault=(error.code, error.detail))
-        return replace(facts, width=found.width, height=found.height)
+        return replace(facts, width=found.width, height=found.height, burden=found.burden)
 
     def _facts(self, item: Found, role: str, cache: ScanCache) -> Facts:
         if item.fault is not None or item.stat is None:
@@ -186,8 +192,11 @@ class Scan(Stage, frozen=True):
             return "too-small", f"{size}; scan.min_side asks for {self.min_side}"
         if max(facts.width, facts.height) > self.max_side:
             return "too-large", f"{size}; scan.max_side allows {self.max_side}"
-        if facts.width * facts.height > self.max_megapixels * 1e6:
-            return "too-large", f"{size}; scan.max_megapixels allows {self.max_megapixels:g} million"
+        if not self._limits().allow(facts.width, facts.height, facts.burden):
+            allowed = f"scan.max_megapixels allows {self.max_megapixels:g} million"
+            if facts.burden > 1:
+                size += f", in a form that takes {facts.burden:.1f} times the memory of others"
+            return "too-large", f"{size}; {allowed}"
         return None
 
 

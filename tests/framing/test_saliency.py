@@ -61,3 +61,30 @@ def test_the_strangest_shapes_have_a_focus(size: tuple[int, int]) -> None:
     focus = find_focus(Image.new("RGB", size, "red"), *size)
     assert 0 <= focus.x <= 1
     assert 0 <= focus.y <= 1
+
+
+def gradient(width: int, height: int, *, across: bool) -> Image.Image:
+    share = np.linspace(0, 1, width if across else height)[:, None]
+    line = np.array([70, 110, 200]) + share * np.array([120, 90, -60])
+    rows = np.broadcast_to(line[None] if across else line[:, None], (height, width, 3))
+    return Image.fromarray(rows.astype(np.uint8))
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_a_gradient_is_ground(across: bool) -> None:
+    assert find_focus(gradient(300, 200, across=across), 300, 200).subject is None
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_figure_cut_by_an_edge_is_found_on_a_gradient(across: bool, mirrored: bool) -> None:
+    image = gradient(600, 350, across=across)
+    ImageDraw.Draw(image).rectangle((-40, 60, 90, 330), fill="#902010")
+    if mirrored:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    found = find_focus(image, 600, 350).subject
+    assert found is not None
+    inner = (600 - found.left, 600 - found.right)[::-1] if mirrored else (found.left, found.right)
+    assert inner == (pytest.approx(0, abs=10), pytest.approx(90, abs=25))
+    assert found.top == pytest.approx(60, abs=30)
+    assert found.bottom >= 325

@@ -126,7 +126,7 @@ def test_nothing_beyond_the_limits_is_decoded_to_learn_its_size(
     black_png(tmp_path / "fine.png", 500, ending=BEHIND_PIXELS[ending])
     policy = PixelPolicy(salvage=0.1)
     assert probe(tmp_path / "fine.png", policy, limits=limits).final
-    monkeypatch.setattr("dataprep.pictures.pixels._decoded", forbidden)
+    monkeypatch.setattr("dataprep.pictures.pixels.decoded", forbidden)
     found = probe(tmp_path / "bomb.png", policy, limits=limits)
     assert (found.width, found.height, found.final) == (501, 501, False)
 
@@ -247,7 +247,7 @@ def test_the_cache_decodes_once_for_all_threads(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_cache_forgets_the_least_recently_used(tmp_path: Path) -> None:
-    cache = PixelCache(PixelPolicy(), max_bytes=2 * 96 * 64 * 3)
+    cache = PixelCache(PixelPolicy(), max_bytes=2 * 96 * 64 * 4)
     for name in "abc":
         drawing().save(tmp_path / f"{name}.png")
     first = {name: cache.load(tmp_path / f"{name}.png", name) for name in "ab"}
