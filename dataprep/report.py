@@ -45,6 +45,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class TagStory:
+    """What became of a tag in all kept pictures, and why."""
+
+    tag: str
+    fates: list[tuple[str, int]]  # reason, number of pictures
+
+
+@dataclass(frozen=True)
 class Bar:
     """One bar of a plot: label, length 0..1, number, and a word for its colour class."""
 
@@ -96,6 +104,7 @@ def _page(directory: Path, rows: list[dict[str, Any]], summary: Summary, metadat
         losses=[*_loss_bars(kept), *_loss_bars(kept, "kohya_crop_loss", "by kohya's own list: ")],
         kohya=_seen_by_kohya(directory),
         tags=_tag_bars(kept),
+        tag_stories=_tag_stories(kept),
         files=train[:_FILES_LISTED],
         files_more=max(0, len(train) - _FILES_LISTED),
         companions=_companions(
@@ -252,6 +261,16 @@ def _tag_bars(kept: list[dict[str, Any]]) -> list[Bar]:
         Bar(f"{tag} ({_why(fate, rules[tag, fate])})", count / most, str(count), fate)
         for (tag, fate), count in counts.most_common(_TAGS_SHOWN)
     ]
+
+
+def _tag_stories(kept: list[dict[str, Any]]) -> list[TagStory]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in kept:
+        counts.update((tag["tag"], _why(tag["fate"], tag["rule"])) for tag in row.get("tags") or ())
+    fates: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for (tag, why), count in counts.most_common():
+        fates[tag].append((why, count))
+    return [TagStory(tag, fates[tag]) for tag in sorted(fates)]
 
 
 def _why(fate: str, rule: str) -> str:

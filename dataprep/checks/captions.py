@@ -19,6 +19,7 @@ CODES = frozenset(
     {
         "no-trigger",
         "trigger-missing",
+        "trigger-not-first",
         "trigger-repeated",
         "trigger-in-class-images",
         "trigger-unwise",
@@ -70,6 +71,17 @@ def trigger_word(prepared: Prepared) -> Iterator[Finding]:
             names(missing),
             "these pictures teach their subject to their other words, not to the trigger word",
             "run again: it puts the trigger word first in every caption",
+        )
+    late = [row for row, count in uses if count and not prepared.lead.in_front_of(prepared.caption(row))]
+    if late:
+        yield Finding(
+            "trigger-not-first",
+            "serious",
+            f"{plural(len(late), 'caption')} with the trigger word {trigger!r} not at the beginning",
+            names(late),
+            "trainers keep the first tags in place when they shuffle or drop tags: the trigger word "
+            "must be one of these",
+            "run again: it puts the trigger word first",
         )
     repeated = [row for row, count in uses if count > 1]
     if repeated:
@@ -134,7 +146,8 @@ def empty(prepared: Prepared) -> Iterator[Finding]:
         yield Finding(
             "only-the-trigger",
             "warning" if most else "note",
-            f"{plural(len(bare), 'caption')} with nothing but the trigger word",
+            f"{plural(len(bare), 'caption')} with nothing but "
+            + ("the trigger word" if prepared.lead.trigger else "the class word"),
             names(bare),
             "all that these pictures show, backgrounds and clothes too, is learned as part of the subject",
             "lower tag's or prune's thresholds, or write what varies into these captions",

@@ -160,8 +160,9 @@ class Prepared:
         return edited_files(self.directory)
 
     def readable(self, rows: Iterable[Row]) -> list[Row]:
-        """Those of the rows whose caption file can be read."""
-        return [row for row in rows if row.get("caption_file") not in self.unreadable]
+        """Those of the rows whose caption file the trainer can read."""
+        known = [row for row in rows if row.get("caption_file") not in self.unreadable]
+        return [row for row in known if self.caption(row) or _is_utf8(self.directory, row)]
 
     @cached_property
     def unfinished(self) -> bool:
@@ -177,8 +178,26 @@ class Prepared:
         return self._trained.get(row.get("image_file") or "", row.get("caption") or "")
 
     def tags(self, row: Row) -> tuple[str, ...]:
-        """Keys of the caption's tags without the trigger word, in order."""
-        return tuple(tag_key(tag) for tag in self.lead.tags(self.caption(row), row["role"]))
+        """Keys of the caption's tags without what this program puts first, in order."""
+        keys = tuple(tag_key(tag) for tag in self.lead.tags(self.caption(row), row["role"]))
+        alone = self.lead.trigger is None and self.lead.class_word is not None
+        return keys[1:] if alone and keys[:1] == (tag_key(self.lead.class_word or ""),) else keys
+
+    @property
+    def learned(self) -> str:
+        """What training binds the pictures to, in words."""
+        return "the trigger word" if self.lead.trigger else "the words of the captions"
+
+
+def _is_utf8(directory: Path, row: Row) -> bool:
+    """Whether a caption file, if there is one, is in the one encoding that trainers read."""
+    try:
+        (directory / str(row.get("caption_file"))).read_bytes().decode()
+    except UnicodeDecodeError:
+        return False
+    except OSError:
+        return True  # told as missing
+    return True
 
 
 def name(row: Row) -> str:

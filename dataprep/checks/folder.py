@@ -11,6 +11,7 @@ from dataprep.curate.decisions import JOURNAL, read_journal
 from dataprep.curate.heirs import gone_pictures
 from dataprep.curate.inherited import without_place
 from dataprep.curate.journal_guard import loss
+from dataprep.curate.last_run import raw_changes
 from dataprep.errors import InputError
 from dataprep.export.difference import CODES as DIFFERENCES
 from dataprep.export.difference import LATENTS, OPTIONS, OTHERWISE, STOPS, TEXTS, Difference
@@ -22,6 +23,7 @@ CODES = frozenset(
     {
         "unfinished-run",
         "edited-since-the-run",
+        "raw-changed",
         "picture-edited",
         "damaged-decisions",
         "lost-edits",
@@ -57,6 +59,15 @@ def up_to_date(prepared: Prepared) -> Iterator[Finding]:
             tuple(sorted({found.file for found in prepared.edits})),
             "the manifest and the counts here do not know these changes yet",
             "run again: your changes are kept and merged",
+        )
+    if rewritten := raw_changes(prepared.directory):
+        yield Finding(
+            "raw-changed",
+            "warning",
+            f"{plural(len(rewritten), 'raw picture')} changed or gone since the last run",
+            tuple(rewritten),
+            "prepared pictures, captions and latents are of the files as they were",
+            "run again; what was decided by hand stays",
         )
     if changed := retouched(prepared.directory):
         yield Finding(
@@ -231,6 +242,20 @@ def licences(prepared: Prepared) -> Iterator[Finding]:
         and (pin := pins(kind).get(str(model.get("name")))) is not None
         and "licence" in pin.facts
     }
+    unknown = sorted(
+        f"{kind} {model['name']}"
+        for kind, model in prepared.about.get("models", {}).items()
+        if kind in KINDS and model.get("revision") and pins(kind).get(str(model.get("name"))) is None
+    )
+    if unknown:
+        yield Finding(
+            "model-licences",
+            "note",
+            f"models whose licence is not known to this program: {', '.join(unknown)}",
+            (),
+            "a model's licence decides what you may do with what is made with it, the LoRA as well",
+            "read it at the model's page before you publish anything",
+        )
     if known:
         yield Finding(
             "model-licences",

@@ -22,7 +22,12 @@ _BLEEDS = 0.6  # Wilson lower bound, where prune's settings are not known
 _FOREIGN = re.compile(r"^kept: .* is (no part of|not known to belong to) ")
 _FEWEST = 8  # pictures; below that a frequency says nothing
 _FUSED, _NEARLY_FUSED = 0.95, 0.8  # share of the training captions
-_NAMED = {"other": "what", "thing": "a thing beside the subject", "expression": "an expression"}
+_NAMED = {
+    **{kind: kind for kind in ("hair", "framing", "style")},
+    **{"eyes": "an eye colour", "body": "a feature of the body", "clothes": "a piece of clothing"},
+    **{"accessory": "an accessory", "other": "what", "thing": "a thing beside the subject"},
+    "expression": "an expression",
+}
 _SIBLINGS = 10  # Hamming distance, bits of 64: pictures of one scene, too different to be duplicates
 _CLOSE = 0.5  # of the threshold that the tag passed in the sibling
 _COMPARED = 4000  # pictures; the time grows with the square
@@ -54,8 +59,10 @@ def fused(prepared: Prepared) -> Iterator[Finding]:
                 f"{plural(len(tags), 'tag')} {band}: {listed(tags)}",
                 names(lacking if few else prepared.train),
                 "what is always captioned together is learned together: prompts will need these tags beside "
-                f"the trigger word (the images named {'lack' if few else 'have'} them)",
-                "absorb what belongs to the subject (prune.absorb), or add pictures that lack it",
+                f"{prepared.learned} (the images named {'lack' if few else 'have'} them)",
+                "absorb what belongs to the subject (prune.absorb), or add pictures that lack it"
+                if prepared.lead.trigger
+                else "give the set a trigger word that can take them over, or add pictures that lack them",
             )
 
 
@@ -88,7 +95,7 @@ def bleeding(prepared: Prepared) -> Iterator[Finding]:
                 "warning",
                 f"{listed(sorted(tags))}: in {len(rows)} of {len(prepared.train)} pictures ({share:.0%})",
                 names(rows),
-                f"{_NAMED.get(kind, f'a {kind}')} that hardly changes is learned with the trigger word, "
+                f"{_NAMED.get(kind, f'a {kind}')} that hardly changes is learned with {prepared.learned}, "
                 "caption or not",
                 f"add pictures that differ in it, or drop some of these{ours}",
             )

@@ -218,7 +218,7 @@ class Lead:
         return prose_without_lead(text, self.trigger, self.class_word) if role == "train" else text
 
     def in_front_of(self, text: str) -> bool:
-        """Whether a caption names the trigger word at all."""
-        return self.trigger is None or any(
-            tag_key(self.trigger) in (tag_key(tag), tag_key(tag).split(" ")[0]) for tag in tags_of(text)[:1]
-        )
+        """Whether a caption starts with the trigger word, which may be several words."""
+        if self.trigger is None:
+            return True
+        return re.match(rf"{re.escape(tag_key(self.trigger))}(?!\w)", tag_key(text)) is not None

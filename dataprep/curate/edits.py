@@ -338,14 +338,14 @@ class _Search:
             what = {"added": edit.added, "removed": edit.removed + silent, "order": order, "silent": silent}
             return {name: list(value) for name, value in what.items() if value}, edit
         new = leads.prose(text, role, lead)
-        if new.strip() == ANY:  # no caption of anybody's: the machine's again
-            return {"caption": None, "added": [ANY]}, Edit()
         same = any(same_prose(leads.prose(base, role, leads.of(base)), new) for base in bases)
         if self._is_leftover(entry["file"]):  # of before the caption became a sentence elsewhere
             file = leads.tags(text, role, lead)
             same = same or any(not difference(base, file) for base in tags)
         if same:
             return {}, Edit()
+        if new.strip() == ANY:  # no caption of anybody's: the machine's again
+            return {"caption": None, "added": [ANY]}, Edit()
         gone = self._left_out(tags, new, hand)
         return {"caption": new} | ({"removed": gone} if gone else {}), Edit()
 

@@ -17,6 +17,7 @@ from dataprep.curate.raw_captions import raw_hands
 from dataprep.digest import file_sha256
 from dataprep.errors import InputError
 from dataprep.folders import STATE_FOLDER
+from dataprep.manifest import ACTIVE
 from dataprep.pictures.formats import IMAGE_SUFFIXES
 
 
@@ -56,6 +57,23 @@ def last_run(manifest: Path) -> LastRun:
     start = raw_hands(rows, curate.get("captions", "merge"))
     lead = Lead(about.get("trigger"), about.get("class_word"))
     return LastRun(lead, start, curate.get("caption_encoding"), tuple(_rewritten(manifest, table)))
+
+
+def raw_changes(out: Path) -> list[str]:
+    """Raw training pictures in use that have other bytes than in the last run, or are gone, by path.
+
+    What is not reachable now, a whole folder on a drive that is not there, is not called gone.
+
+    Raises:
+        InputError: the manifest cannot be read.
+    """
+    manifest, raw = out / "manifest.parquet", _raw_folder(out)
+    if raw is None or not raw.is_dir():
+        return []
+    rows = pq.read_table(manifest, columns=["path", "role", "state"]).to_pylist()
+    used = {str(row["path"]) for row in rows if row["role"] == "train" and row["state"] == ACTIVE}
+    changed = {path for path, *_ in last_run(manifest).rewritten}
+    return sorted(path for path in used if path in changed or not (raw / path).exists())
 
 
 def _rewritten(manifest: Path, table: pa.Table) -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -119,6 +120,15 @@ def model(kind: str, name: str, **facts: Any) -> Fault:
     return about(models={kind: {"name": name, "path": "/x", "revision": None} | facts})
 
 
+def raw_taken_away(out: Path) -> None:
+    """A raw folder with all pictures but one."""
+    raw = out.parent / "raw"
+    raw.mkdir()
+    for row in pq.read_table(out / "manifest.parquet", columns=["path"]).to_pylist()[1:]:
+        (raw / row["path"]).touch()
+    (out / ".dataprep" / "run.json").write_text(json.dumps({"raw": str(raw)}), encoding="utf-8")
+
+
 FAULTS: dict[str, Fault] = {
     "captions-alike": lambda write, rows: captioned(rows[4]["caption"], 5)(write, rows),
     "empty-caption": afterwards(lambda out: (out / TRAIN / "train03.txt").write_bytes(b"")),
@@ -148,6 +158,7 @@ FAULTS: dict[str, Fault] = {
     "too-many-tokens": captioned("sks girl" + ", red hat" * 40),
     "trigger-in-class-images": captioned("sks girl, hat", -1),
     "trigger-missing": captioned("girl, red shirt"),
+    "trigger-not-first": captioned("red shirt, sks girl"),
     "trigger-repeated": captioned("sks girl, red shirt, sks"),
     "trigger-unwise": about(trigger="quixotic"),
     "unknown-encoding": afterwards(
@@ -172,6 +183,7 @@ FAULTS: dict[str, Fault] = {
     "edited-since-the-run": afterwards(
         lambda out: (out / TRAIN / "train03.txt").write_text("sks girl, red shirt, cat", encoding="utf-8")
     ),
+    "raw-changed": afterwards(raw_taken_away),
     "picture-edited": afterwards(
         lambda out: Image.new("RGB", (128, 64), "red").save(out / TRAIN / "train03.png")
     ),

@@ -30,7 +30,7 @@ from dataprep.curate.raw_captions import with_edits
 from dataprep.curate.taken import read_taken
 from dataprep.digest import digest, file_sha256
 from dataprep.export import sync as sync_module
-from dataprep.export.receipt import read_receipt
+from dataprep.export.receipt import read_pending, read_receipt
 from dataprep.export.sync import Wanted, sync
 from dataprep.manifest import BASE
 from dataprep.pictures.pixels import PixelCache, PixelPolicy
@@ -494,7 +494,9 @@ class HandEditsSurvive(RuleBasedStateMachine):
     def save_unchanged(self, image: str, bom: bool) -> None:
         """An editor saves the caption its own way."""
         file = self.world.file(image)
-        if file.is_file() and self.truth[image].caption is None:
+        # Where a run was killed about to write it, what was saved may be the old text, or an edit of the new.
+        doubt = file.relative_to(self.world.context.out).as_posix() in read_pending(self.world.context.out)
+        if file.is_file() and self.truth[image].caption is None and not doubt:
             tags = [tag.replace(" ", "_").upper() for tag in self.world.written(image)]
             lead = self.world.lead_in(image)
             words = " ".join(filter(None, (lead.trigger, lead.class_word)))

@@ -129,7 +129,8 @@ def test_the_reference_taggers_tags_are_found_with_kaomoji_and_spaces_mended(
 ) -> None:
     table = golden_scores
     if case == "append":
-        beside = {"raw_caption": BESIDE, "hand_added": list(tags_of(BESIDE))}
+        tags = list(tags_of(BESIDE))
+        beside = {"hand_added": tags, "hand_history": json.dumps([[-1, {"added": tags}]])}
         for name, value in beside.items():
             column = pa.array([value] * table.num_rows, Prune.needs.field(name).type)
             table = table.set_column(table.schema.get_field_index(name), name, column)
