@@ -136,15 +136,26 @@ def _beside_raw(tags: list[dict[str, Any]], hand: Hand, settings: Prune) -> list
         return tags
     absorb = {tag_key(tag) for tag in settings.absorb}
     seen = {tag_key(tag) for tag in hand.order or ()}  # and left beside those: a person arranged all of them
-    count = people(frozenset(map(tag_key, hand.raw)))
+    beside = frozenset(map(tag_key, hand.raw))
+    of_one = (people(beside) or 1) < 2  # else it may be true of the other
+
+    def cannot_be(key: str) -> bool:
+        return _miscounts(key, beside) or (of_one and contradicts(key, beside))
+
     for tag in tags:
         if tag["source"] == "raw" and tag_key(canonical(tag["tag"])) in absorb:
             tag.update(fate=ABSORBED, rule="absorb list; it came with the raw picture")
-        elif tag["fate"] == KEPT and tag_key(tag["tag"]) not in seen:
-            counting = count is not None and kind_of(tag["tag"], tag["category"]) == "people"
-            if counting or ((count or 1) < 2 and contradicts(tag["tag"], hand.raw)):
-                tag.update(fate=PRUNED, rule="contradicts the caption beside the raw picture")
+        elif tag["fate"] == KEPT and tag_key(tag["tag"]) not in seen and cannot_be(tag_key(tag["tag"])):
+            tag.update(fate=PRUNED, rule="contradicts the caption beside the raw picture")
     return tags
+
+
+def _miscounts(key: str, beside: frozenset[str]) -> bool:
+    """Whether a tag speaks of fewer or more people than a caption does."""
+    count, alone, both = people(beside), people(frozenset({key})), people(beside | {key})
+    if count is None or alone is None:
+        return False
+    return both != count or (alone < count and not key.startswith("multiple "))
 
 
 def _over_lists(tags: list[dict[str, Any]], settings: Prune) -> list[dict[str, Any]]:
