@@ -78,6 +78,16 @@ class Project(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True)
         tuple[str, ...], Field(description="findings that `dataprep check` shall leave out, by their codes")
     ] = ()
 
+    @field_validator("trigger", "class_word")
+    @classmethod
+    def _one_tag(cls, word: str | None) -> str | None:
+        if word is not None and ("," in word or "\n" in word):
+            raise ValueError(
+                f"{word!r} has a comma or a line break, at which trainers part tags; what stands first in "
+                "captions is one tag: the trigger word, and the class word behind it"
+            )
+        return word
+
     @field_validator("purpose", mode="before")
     @classmethod
     def _which_concept(cls, purpose: object) -> object:

@@ -82,6 +82,7 @@ def test_a_bare_word_in_set_is_a_string(tmp_path: Path) -> None:
         ("trigger = \n", ["dataprep.toml", "not valid TOML"]),
         ("resolution = 100\n", ["resolution", "multiple of 8"]),
         ("trigger = '  '\n", ["trigger", "at least 1 character"]),
+        ("trigger = 'sks, girl'\n", ["trigger", "comma", "one tag"]),
         ("sift = 3\n", ["sift", "is a stage", "dataprep explain sift"]),
     ],
 )

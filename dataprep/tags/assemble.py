@@ -20,6 +20,8 @@ IN_CAPTION: Final = frozenset({KEPT, ADDED})
 _ENDS: Final = (",", ".", "!", "?", ";", ":", "…", "。", "！", "？", "、", "，")
 
 
+# A prompt's brackets and weight, or quotes, with nothing in them.
+_HOLLOW: Final = re.compile(r"""\(\s*(?::\s*[\d.]*\s*)?\)|\[\s*(?::\s*[\d.]*\s*)?\]|\{\s*\}|""|''|“”|‘’""")
 _ONCE: Final = "the trigger word stands once, in front"
 
 
@@ -157,7 +159,16 @@ def without_trigger(text: str, trigger: str, class_word: str | None) -> str:
     if not pattern.search(text):
         return text
     bare = pattern.sub(class_word or "", text)
-    return bare if class_word else re.sub(r"[ _]{2,}", " ", re.sub(r"\s+([,.;:!?])", r"\1", bare)).strip(" _")
+    return bare if class_word else _tidied(bare)
+
+
+def _tidied(text: str) -> str:
+    """A text without what is left around a word that was taken out: `(:1.2)`, `""`, a hyphen, spaces."""
+    before = None
+    while before != text:
+        before, text = text, _HOLLOW.sub("", text)
+    text = re.sub(r"([(\[{])\s+", r"\1", re.sub(r"\s+([,.;:!?])", r"\1", text))
+    return re.sub(r"[ _]{2,}", " ", text).strip(" _").removeprefix("-")
 
 
 @lru_cache(maxsize=64)

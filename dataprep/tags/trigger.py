@@ -95,8 +95,6 @@ def free_words(
 
 def _form(trigger: str) -> list[str]:
     found = []
-    if "," in trigger or "\n" in trigger:
-        found.append(f"trigger {trigger!r} has a comma or a line break: trainers would read it as two tags")
     if any(sign in trigger for sign in "()[]{}|:\\"):
         found.append(f"trigger {trigger!r} has a sign that trainers and prompts read as a command")
     if trigger != trigger.lower():

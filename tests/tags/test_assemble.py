@@ -94,6 +94,24 @@ def test_without_a_class_word_the_trigger_leaves_no_hole() -> None:
     assert without_trigger("Two  spaces stay, unless it is there.", "sks", None).startswith("Two  spaces")
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("(sks:1.2)", ""),
+        ("((sks))", ""),
+        ("[[sks]]", ""),
+        ('"sks"', ""),
+        ("sks-chan", "chan"),
+        ("(sks dress:1.1)", "(dress:1.1)"),
+        ("a {sks} girl", "a girl"),
+        ("sks (series)", "(series)"),
+        ("portrait of (sks), by the sea", "portrait of, by the sea"),
+    ],
+)
+def test_nothing_hollow_is_left_around_a_trigger_word_that_is_taken_out(text: str, left: str) -> None:
+    assert without_trigger(text, "sks", None) == left
+
+
 def test_a_trigger_of_several_words_is_found_in_any_spelling() -> None:
     assert hand_caption("a photo of my_cat", "my cat", "cat") == "my cat, a photo of cat"
 
