@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.curate.captions import Lead as Lead
-from dataprep.curate.captions import Text, decode, is_prose, other_separator, same_prose, tag_key
+from dataprep.curate.captions import (
+    Text,
+    decode,
+    is_prose,
+    other_separator,
+    same_prose,
+    tag_key,
+    tags_of,
+)
 from dataprep.curate.decisions import (
     ANY,
     Event,
@@ -344,7 +352,7 @@ class _Search:
             same = same or any(not difference(base, file) for base in tags)
         if same:
             return {}, Edit()
-        if new.strip() == ANY:  # no caption of anybody's: the machine's again
+        if tags_of(new) == (ANY,):  # no caption of anybody's: the machine's again
             return {"caption": None, "added": [ANY]}, Edit()
         gone = self._left_out(tags, new, hand)
         return {"caption": new} | ({"removed": gone} if gone else {}), Edit()
