@@ -317,11 +317,11 @@ def models_get(
 
 
 @models_app.command("verify")
-def models_verify() -> None:
+def models_verify(accept: Annotated[bool, typer.Option(help="Take changed files for right")] = False) -> None:
     """Compare every recorded model with its sha256."""
     from dataprep.models import verify_text
 
-    typer.echo(verify_text())
+    typer.echo(verify_text(accept=accept))
 
 
 @app.callback(invoke_without_command=True)

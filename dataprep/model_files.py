@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,12 @@ from dataprep.errors import DiskError, ModelError
 from dataprep.store import write_bytes
 
 RECORD_NAME: Final = "models.json"
+_MODELS, _REFUSED = "models", "refused"  # sections of the record: of first use; of files that were others
 PIPELINE_INDEX: Final = "model_index.json"
+WEIGHTS_SUFFIXES: Final = frozenset(
+    {".onnx", ".safetensors", ".sft", ".bin", ".pt", ".csv", ".json", ".txt", ".toml", ".model"}
+)
+TABLES: Final = ("thresholds.json", "thresholds.csv")  # beside a tagger: which tags count; no score depends
 # The files of each part of a diffusers pipeline with a U-Net.
 _PARTS: Final = {
     "scheduler": ("scheduler_config.json",),
@@ -137,55 +142,114 @@ def hashes(root: Path, files: Sequence[str], *, remembered: bool = True) -> str:
     return hashlib.sha256(json.dumps(sorted(parts)).encode()).hexdigest()
 
 
+def model_files(path: Path) -> tuple[str, ...]:
+    """The files of a local model, relative to its folder: readmes and hidden ones are no part of it."""
+    if path.is_file():
+        return (path.name,)
+    every = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    found = (file for file in every if file.suffix in WEIGHTS_SUFFIXES)
+    return tuple(sorted(f.as_posix() for f in found if not any(part.startswith(".") for part in f.parts)))
+
+
+def tables_sha256(folder: Path) -> str:
+    """SHA-256 of a tagger's own tables of thresholds, "" where it has none."""
+    there = [file for file in TABLES if (folder / file).is_file()]
+    return hashes(folder, there) if there else ""
+
+
 def recorded_revision(source: str) -> str | None:
     """The revision under which `source` was first used, None if it never was."""
-    revision = _record().get("models", {}).get(source, {}).get("revision")
+    revision = _record().get(_MODELS, {}).get(source, {}).get("revision")
     return revision if isinstance(revision, str) else None
 
 
-def is_recorded(source: str) -> bool:
-    """Whether a model was used before, so that its sha256 is known."""
-    return source in _record().get("models", {})
+def recorded_sha256(source: str) -> str | None:
+    """The sha256 that a model had at its first use; None if it was never used."""
+    sha256 = _record().get(_MODELS, {}).get(source, {}).get("sha256")
+    return sha256 if isinstance(sha256, str) else None
 
 
 def verified(source: str, root: Path, files: Sequence[str], revision: str | None, pinned: str | None) -> str:
     """SHA-256 of a model's files, held against the pin or the record of its first use.
 
+    Files that are refused are remembered, so that `accepted` can take them.
+
     Raises:
         ModelError: the files are not those that were pinned or first used.
     """
     found = hashes(root, files)
-    known = _record().get("models", {}).get(source, {}).get("sha256")
+    entry = {"sha256": found, "revision": revision, "path": str(root.absolute()), "files": list(files)}
+    known = recorded_sha256(source)
     wanted = pinned or known
     if wanted is not None and wanted != found:
+        if not pinned:
+            _remember(_REFUSED, {source: entry})
         raise ModelError(
             f"{source}: the files in {root} have sha256 {found[:16]}..., but "
-            f"{'pins.toml says' if pinned else 'at their first use it was'} {wanted[:16]}...: a damaged "
-            "download, or another version. Delete that folder to fetch it again; to accept the new files, "
-            f"remove {source!r} from {cache_folder() / RECORD_NAME}"
+            f"{'pins.toml says' if pinned else 'at their first use it was'} {wanted[:16]}...: "
+            + _cure(root, revision, may_accept=not pinned)
         )
     if known is None:
-        entry = {"sha256": found, "revision": revision, "path": str(root.absolute()), "files": list(files)}
-        _remember("models", {source: entry})
+        _remember(_MODELS, {source: entry})
     return found
+
+
+def _cure(root: Path, revision: str | None, *, may_accept: bool) -> str:
+    """What helps where files are not those that were used first."""
+    back = (
+        f"put the former files back into {root}, or take it away"
+        if revision is None
+        else f"delete {root}, and they are fetched again"
+    )
+    if not may_accept:
+        return back
+    return f"if that is on purpose, `dataprep models verify --accept` takes them for right; else {back}"
+
+
+def accepted(check: Callable[[str, Path, Sequence[str]], None]) -> dict[str, str]:
+    """Hold every model whose files changed to the files as they are now; path and sha256 by source.
+
+    Args:
+        check: raises ModelError where files of a kind in a folder are not whole.
+    """
+    taken = {}
+    record = _record()
+    for source, entry in (*record.get(_MODELS, {}).items(), *record.get(_REFUSED, {}).items()):
+        root, files = Path(entry.get("path", "")), entry.get("files", [])
+        if not _are_there(root, files):
+            continue
+        found = hashes(root, files, remembered=False)
+        if found != recorded_sha256(source):
+            check(source.partition(":")[0], root, files)
+            _remember(_MODELS, {source: {**entry, "sha256": found}})
+            taken[source] = f"sha256 {found[:16]}... in {root}"
+    _forget(_REFUSED)
+    return taken
 
 
 def recheck() -> dict[str, str]:
     """Every recorded model, its files read again: "whole", "CHANGED: ..." or "gone: ..." by source."""
     results = {}
-    for source, entry in _record().get("models", {}).items():
-        root, files = Path(entry.get("path", "")), entry.get("files", [])
-        if not files or not all((root / file).is_file() for file in files):
-            results[source] = f"gone: {root} no longer holds all its files; it is fetched again when needed"
-            continue
-        found = hashes(root, files, remembered=False)
-        whole = found == entry.get("sha256")
-        results[source] = (
-            f"whole: sha256 {found[:16]}..."
-            if whole
-            else f"CHANGED: sha256 {found[:16]}..., was {entry.get('sha256', '')[:16]}..."
-        )
+    refused = _record().get(_REFUSED, {})
+    for source, entry in _record().get(_MODELS, {}).items():
+        verdicts = [_verdict(said, entry.get("sha256", "")) for said in (refused.get(source), entry) if said]
+        # What was refused elsewhere matters while it is there, and not what was used first.
+        results[source] = next((v for v in verdicts if v.startswith("CHANGED")), verdicts[-1])
     return results
+
+
+def _verdict(entry: dict[str, Any], wanted: str) -> str:
+    root, files = Path(entry.get("path", "")), entry.get("files", [])
+    if not _are_there(root, files):
+        return f"gone: {root} no longer holds all its files; it is fetched again when needed"
+    found = hashes(root, files, remembered=False)
+    if found == wanted:
+        return f"whole: sha256 {found[:16]}..."
+    return f"CHANGED: sha256 {found[:16]}... in {root}, was {wanted[:16]}..."
+
+
+def _are_there(root: Path, files: Sequence[str]) -> bool:
+    return bool(files) and all((root / file).is_file() for file in files)
 
 
 def _record() -> dict[str, Any]:
@@ -198,7 +262,16 @@ def _record() -> dict[str, Any]:
 
 def _remember(section: str, entries: dict[str, Any]) -> None:
     record = _record()
-    record[section] = {**record.get(section, {}), **entries}
+    _write({**record, section: {**record.get(section, {}), **entries}})
+
+
+def _forget(section: str) -> None:
+    record = _record()
+    if section in record:
+        _write({name: entries for name, entries in record.items() if name != section})
+
+
+def _write(record: dict[str, Any]) -> None:
     try:
         write_bytes(cache_folder() / RECORD_NAME, json.dumps(record, indent=1).encode())
     except (DiskError, OSError):

@@ -16,16 +16,23 @@ from typing import Any, Final, Literal, get_args
 
 from dataprep.digest import digest
 from dataprep.errors import ModelError
+from dataprep.inference.pretrained import CONFIG, NO_PICKLES, WEIGHTS, pretrained
 from dataprep.model_files import (
     PIPELINE_INDEX,
+    TABLES,
+    WEIGHTS_SUFFIXES,
+    accepted,
     fetched,
     hashes,
-    is_recorded,
+    model_files,
     pipeline_files,
     recheck,
     recorded_revision,
+    recorded_sha256,
+    tables_sha256,
     verified,
 )
+from dataprep.model_whole import check_weights, check_whole
 
 KINDS: Final = ("tagger", "clip", "vae", "base")
 BaseFamily = Literal["sd1", "sd2", "sdxl", "sd3", "flux"]
@@ -36,19 +43,9 @@ _OTHERS: Final = f"""
 Other base models: models = 'sdxl, family=flux, vae=MODEL, base=MODEL', with a family of {_FAMILIES_TEXT},
 where MODEL is a name above, a folder, a .safetensors file, or owner/repository (its revision and sha256 are
 recorded at first use). The base is needed for drawn class images and text-encoder outputs only."""
-# Asked before importing open_clip, which takes seconds.
-_OPEN_CLIP_ARCHITECTURES: Final = (
-    "vit", "rn", "convnext", "eva", "coca", "mobileclip", "nllb", "roberta", "xlm", "pe-",
-)  # fmt: skip
 _DEEPDANBOORU: Final = ("model.onnx", "tags.txt")
 # What lies beside a tagger's network and decides what its numbers mean.
-_BESIDE_TAGGER: Final = (
-    *("selected_tags.csv", "tags.csv", "tags.txt", "tags-character.txt"),
-    *("thresholds.json", "thresholds.csv", "config.json"),
-)
-_WEIGHTS: Final = frozenset(
-    {".onnx", ".safetensors", ".sft", ".bin", ".pt", ".csv", ".json", ".txt", ".toml", ".model"}
-)
+_BESIDE_TAGGER: Final = ("selected_tags.csv", "tags.csv", "tags.txt", "tags-character.txt", "config.json")
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,9 @@ class Model:
         kind: tagger, clip, vae or base.
         name: its name in pins.toml, or the path or repository that was asked for.
         path: its folder, or its single file.
-        sha256: of its files, hex; two models with equal sha256 give equal results.
+        sha256: of its files, hex; two models with equal sha256 measure equally.
         revision: commit of the repository it came from, None for local files.
+        tables: hash of a tagger's tables of thresholds, "" where it has none.
     """
 
     kind: str
@@ -68,6 +66,11 @@ class Model:
     path: Path
     sha256: str
     revision: str | None = None
+    tables: str = ""
+
+    def key(self, scope: str) -> str:
+        """What a stage's results depend on: those that measure rows know nothing of thresholds."""
+        return digest(self.sha256, self.tables) if self.tables and scope != "row" else self.sha256
 
 
 @dataclass(frozen=True)
@@ -226,12 +229,14 @@ def _unpinned(kind: str, name: str) -> Model:
     if kind == "clip" and "@" in name:
         # weights alone don't say their architecture: ViT-B-32@/path/to/weights.safetensors
         return _local(kind, name, _absolute(Path(name.partition("@")[2]).expanduser()))
-    if kind == "clip" and (repo := _open_clip_repo(name)) is not None:
-        return _pinned(Pin(kind, name, None, repo, None, None, "", *_default_files(kind)))
+    if kind == "clip" and (found := pretrained(name)) is not None:
+        optional = _default_files(kind)[1]
+        ways = [Pin(kind, name, repo=found.repo, files=way, optional=optional) for way in found.layouts]
+        return _pinned(*ways)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         known = next((pin for pin in pins(kind).values() if pin.repo == name), None)
         pin = known or Pin(kind, name, None, name, None, None, "", *_default_files(kind, name))
-        return _pinned(pin, _other_layout(kind, name) if known is None else None)
+        return _pinned(pin, *(_other_layouts(kind, name) if known is None else ()))
     raise ModelError(
         f"{kind} {name!r}: no such path, and not a known name; known are {', '.join(pins(kind))}. "
         "Or name a folder, or a Hugging Face repository as owner/name"
@@ -243,29 +248,16 @@ def _absolute(path: Path) -> Path:
     return path.absolute() if path.is_file() and path.suffix else path.resolve()
 
 
-def _other_layout(kind: str, repo: str) -> Pin | None:
+def _other_layouts(kind: str, repo: str) -> tuple[Pin, ...]:
     """How a repository that pins.toml doesn't know may be laid out instead."""
     match kind:
         case "tagger":
-            return Pin(kind, repo, repo=repo, files=_DEEPDANBOORU, optional=("tags-character.txt", "*.json"))
+            beside = ("tags-character.txt", "*.json")
+            return (Pin(kind, repo, repo=repo, files=_DEEPDANBOORU, optional=beside),)
         case "vae":  # a whole model's repository, such as FLUX's and SD3's
             files = tuple(f"vae/{file}" for file in _default_files(kind)[0])
-            return Pin(kind, repo, repo=repo, folder="vae", files=files)
-    return None
-
-
-def _open_clip_repo(name: str) -> str | None:
-    """The repository of one of open_clip's pretrained tags, such as ViT-B-32/laion2b_s34b_b79k."""
-    architecture, slash, tag = name.partition("/")
-    if not slash or not architecture.lower().startswith(_OPEN_CLIP_ARCHITECTURES):
-        return None
-    from dataprep.inference.torch_compat import prepare_torch
-
-    prepare_torch()
-    import open_clip
-
-    found = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "")
-    return "/".join(found.split("/")[:2]) or None
+            return (Pin(kind, repo, repo=repo, folder="vae", files=files),)
+    return ()
 
 
 def _default_files(kind: str, repo: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -274,7 +266,7 @@ def _default_files(kind: str, repo: str = "") -> tuple[tuple[str, ...], tuple[st
         case "tagger":
             return ("model.onnx", "selected_tags.csv"), ("*.json", "thresholds.csv")
         case "clip":
-            return ("open_clip_config.json", "open_clip_model.safetensors"), ("*.json", "*.txt", "*.model")
+            return (CONFIG, WEIGHTS), ("*.json", "*.txt", "*.model")
         case "vae":
             return ("config.json", "diffusion_pytorch_model.safetensors"), ()
     sd15 = pins("base")["sd15"]
@@ -283,59 +275,59 @@ def _default_files(kind: str, repo: str = "") -> tuple[tuple[str, ...], tuple[st
 
 
 def _local(kind: str, name: str, path: Path) -> Model:
-    files = _model_files(path)
+    files = model_files(path)
     if not files:
         raise ModelError(
             f"{kind} {name!r}: {path} is not there or holds no model files; wanted files ending in "
-            f"{', '.join(sorted(_WEIGHTS))}. {_miniature_hint(name)}"
+            f"{', '.join(sorted(WEIGHTS_SUFFIXES))}. {_miniature_hint(name)}"
         )
-    if kind == "tagger" and path.is_file():
-        beside = [file for file in _BESIDE_TAGGER if (path.parent / file).is_file()]
-        return Model(kind, name, path, hashes(path.parent, (path.name, *beside)))
-    return Model(kind, name, path, hashes(path, files))
-
-
-def _model_files(path: Path) -> tuple[str, ...]:
+    folder = path.parent if path.is_file() else path
+    check_weights(folder, files)
+    if kind != "tagger":
+        return Model(kind, name, path, hashes(path, files))
     if path.is_file():
-        return (path.name,)
-    found = (file.relative_to(path) for file in path.rglob("*") if file.is_file() and file.suffix in _WEIGHTS)
-    return tuple(sorted(f.as_posix() for f in found if not any(part.startswith(".") for part in f.parts)))
+        files = (path.name, *(file for file in _BESIDE_TAGGER if (folder / file).is_file()))
+    measures = [file for file in files if file not in TABLES]
+    return Model(kind, name, path, hashes(folder, measures), tables=tables_sha256(folder))
 
 
-def _pinned(pin: Pin, otherwise: Pin | None = None) -> Model:
+def _pinned(*ways: Pin) -> Model:
+    """A model that is laid out in the first of these ways that is found."""
     tried: list[str] = []
-    root, revision = _located(pin, tried, fetch=True)
-    if root is None and otherwise is not None:
-        other, commit = _located(otherwise, tried, fetch=True)
-        if other is not None:
-            pin, root, revision = otherwise, other, commit
-    if root is None:
-        name = Path(pin.repo or "").name
-        raise ModelError(
-            f"{pin.kind} {pin.name!r} can be neither found nor fetched. Tried:\n"
-            + "".join(f"  - {line}\n" for line in tried)
-            + f"To use it without a network, put {', '.join(pin.files)} into a folder named {name}, and set "
-            f"{LOCAL_MODELS} to the folder above it. {_miniature_hint(pin.name)}"
-        )
-    if pin.kind == "tagger" and not is_recorded(f"tagger:{pin.repo}"):
-        from dataprep.inference.onnx import open_graph
+    for pin in ways:
+        root, revision = _located(pin, tried, fetch=True)
+        if root is not None:
+            return _held(pin, root, revision)
+    pin, name = ways[0], Path(ways[0].repo or "").name
+    raise ModelError(
+        f"{pin.kind} {pin.name!r} can be neither found nor fetched. Tried:\n"
+        + "".join(f"  - {line}\n" for line in tried)
+        + (NO_PICKLES if pin.kind == "clip" else "")
+        + f"To use it without a network, put {', '.join(pin.files)} into a folder named {name}, and set "
+        f"{LOCAL_MODELS} to the folder above it. {_miniature_hint(pin.name)}"
+    )
 
-        for file in pin.files:
-            if file.endswith(".onnx"):
-                open_graph(root / file)  # half a file must not become what later uses are held to
-    sha256 = verified(f"{pin.kind}:{pin.repo}", root, pin.files, revision, pin.sha256)
+
+def _held(pin: Pin, root: Path, revision: str | None) -> Model:
+    """The model in a folder, its files held against the pin or their first use."""
+    source = f"{pin.kind}:{pin.repo}"
+    if recorded_sha256(source) != hashes(root, pin.files):
+        check_whole(pin.kind, root, pin.files)  # half a file must not become what later uses are held to
+    sha256 = verified(source, root, pin.files, revision, pin.sha256)
     folder = root / pin.folder
     beside = [file for file in _BESIDE_TAGGER if file not in pin.files and (folder / file).is_file()]
-    if pin.kind == "tagger" and beside:  # thresholds and formats, which people may add and change
+    if pin.kind == "tagger" and beside:  # formats and the like, which people may add and change
         sha256 = digest(sha256, hashes(folder, beside))
-    return Model(pin.kind, pin.name, folder, sha256, revision)
+    alone = pin.kind == "clip" and len(pin.files) == 1  # weights, whose architecture the name says
+    tables = tables_sha256(folder) if pin.kind == "tagger" else ""
+    return Model(pin.kind, pin.name, folder / pin.files[0] if alone else folder, sha256, revision, tables)
 
 
 def _located(pin: Pin, tried: list[str], *, fetch: bool) -> tuple[Path | None, str | None]:
     """The folder with a pinned model's files, and its commit; (None, None) if there is none."""
     if pin.path is not None:
         root = assets() / pin.path
-        return (root, None) if root.exists() and _model_files(root) else (None, None)
+        return (root, None) if root.exists() and model_files(root) else (None, None)
     local = _in_local_folder(pin, tried)
     if local is not None:
         return local, None
@@ -384,17 +376,23 @@ def _whereabouts(pin: Pin) -> str:
     return f"not here; {pin.repo}" if pin.repo else "not here"
 
 
-def verify_text() -> str:
+def verify_text(*, accept: bool = False) -> str:
     """Every model that was used, read again and held against its sha256, as text.
 
+    Args:
+        accept: take what changed for right, once it is whole, and hold later uses to it.
     Raises:
-        ModelError: files changed since their first use.
+        ModelError: files changed since their first use, or are not whole.
     """
+    lines = (
+        [f"{source}: accepted: {told}" for source, told in accepted(check_whole).items()] if accept else []
+    )
     results = recheck()
-    changed = [source for source, verdict in results.items() if verdict.startswith("CHANGED")]
-    text = "\n".join(f"{source}: {verdict}" for source, verdict in results.items())
-    if changed:
+    text = "\n".join([*lines, *(f"{source}: {verdict}" for source, verdict in results.items())])
+    if changed := sum(verdict.startswith("CHANGED") for verdict in results.values()):
         raise ModelError(
-            f"{text}\n{len(changed)} changed since first use; delete their folders to fetch them again"
+            f"{text}\n{changed} changed since first use. If that is on purpose, `dataprep models verify "
+            "--accept` takes the files as they are for right; else put the former files back (in the hub's "
+            "cache: delete that folder, and they are fetched again)"
         )
     return text or "no model was fetched yet"

@@ -178,7 +178,9 @@ def plan(job: Job, *, device: str = "cpu", threads: int = 1, dry_run: bool = Fal
         kinds["base"] = None
     models = {kind: resolve(settings.project.models, kind) for kind in kinds}
     check_floor(stages, models.get("tagger"), settings.told.get("tag.floor", settings.origin))
-    keys = tuple(digest(stage.key(), [models[kind].sha256 for kind in _kinds(stage)]) for stage in stages)
+    keys = tuple(
+        digest(stage.key(), [models[kind].key(stage.scope) for kind in _kinds(stage)]) for stage in stages
+    )
     policy = next(stage for stage in built if stage.name == "scan").policy()  # type: ignore[attr-defined]
     context = Context(
         raw=job.raw.resolve(),

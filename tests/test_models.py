@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from dataprep import models
@@ -30,11 +31,35 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATAPREP_MODELS", raising=False)
 
 
+def content(file: Path) -> bytes:
+    """A small file that is whole, of the kind that its name says."""
+    if file.name == "model.onnx":
+        return NETWORK.read_bytes()
+    if file.suffix in (".json", ".safetensors"):
+        return json.dumps({}).encode() if file.suffix == ".json" else weights(8)
+    if file.name == "selected_tags.csv":
+        return (NETWORK.parent / "selected_tags.csv").read_bytes()
+    return "\n".join(f"tag{i}" for i in range(21)).encode()
+
+
+def write_network(folder: Path) -> None:
+    """Another network of the same shape."""
+    network = onnx.load(NETWORK)
+    network.doc_string = "another"
+    onnx.save(network, folder / "model.onnx")
+
+
+def weights(count: int) -> bytes:
+    """A .safetensors file of some bytes."""
+    header = {"w": {"dtype": "U8", "shape": [count], "data_offsets": [0, count]}}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(count)
+
+
 def put(folder: Path, files: tuple[str, ...] = ("model.onnx", "selected_tags.csv")) -> Path:
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        data = NETWORK.read_bytes() if file == "model.onnx" else file.encode()
-        (folder / file).write_bytes(data)
+        (folder / file).write_bytes(content(Path(file)))
     return folder
 
 
@@ -139,7 +164,10 @@ def test_changed_files_are_refused_after_the_first_use(local: Path) -> None:
     folder = put(local / "wd-swinv2-v3")
     find("tagger", "wd-swinv2-v3")
     (folder / "model.onnx").write_bytes(b"something else")
-    with pytest.raises(ModelError, match=r"at their first use.*models\.json"):
+    with pytest.raises(ModelError, match=r"not a usable ONNX file"):
+        find("tagger", "wd-swinv2-v3")
+    write_network(folder)
+    with pytest.raises(ModelError, match=r"at their first use.*verify --accept.*put the former files back"):
         find("tagger", "wd-swinv2-v3")
     with pytest.raises(ModelError, match="CHANGED"):
         verify_text()
@@ -275,6 +303,85 @@ def test_half_a_network_is_refused_before_its_hash_is_recorded(local: Path) -> N
     assert find("tagger", "wd-swinv2-v3").path == folder
 
 
+@pytest.mark.parametrize("size", [30, 210, 330])
+def test_half_a_list_of_tags_is_refused_and_the_whole_one_accepted(local: Path, size: int) -> None:
+    folder = put(local / "wd-swinv2-v3")
+    whole = (folder / "selected_tags.csv").read_bytes()
+    (folder / "selected_tags.csv").write_bytes(whole[:size])
+    with pytest.raises(ModelError, match="nothing of it was recorded"):
+        find("tagger", "wd-swinv2-v3")
+    (folder / "selected_tags.csv").write_bytes(whole)
+    assert find("tagger", "wd-swinv2-v3").path == folder
+
+
+@pytest.mark.parametrize("size", [0, 5, 40, -1])
+def test_half_a_vae_is_refused_and_the_whole_one_accepted(local: Path, size: int) -> None:
+    folder = put(local / "sd-vae-ft-mse", ("config.json", "diffusion_pytorch_model.safetensors"))
+    file = folder / "diffusion_pytorch_model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:size])
+    for name in ("sd-vae-ft-mse", str(folder), str(file)):
+        with pytest.raises(ModelError, match=r"diffusion_pytorch_model\.safetensors: incomplete"):
+            find("vae", name)
+    file.write_bytes(whole)
+    assert find("vae", "sd-vae-ft-mse").path == folder
+
+
+def test_files_changed_on_purpose_are_accepted_by_verify(local: Path) -> None:
+    folder = put(local / "wd-swinv2-v3")
+    before = find("tagger", "wd-swinv2-v3").sha256
+    write_network(folder)
+    with pytest.raises(ModelError, match="verify --accept"):
+        find("tagger", "wd-swinv2-v3")
+    assert "accepted: sha256" in verify_text(accept=True)
+    assert find("tagger", "wd-swinv2-v3").sha256 != before
+    assert "accepted" not in verify_text(accept=True)
+    (folder / "model.onnx").write_bytes(NETWORK.read_bytes()[:100])
+    with pytest.raises(ModelError, match="not a usable ONNX file"):
+        verify_text(accept=True)
+
+
+def test_another_folder_that_took_a_models_place_is_accepted_or_taken_away(
+    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(local / "wd-swinv2-v3")
+    first = find("tagger", "wd-swinv2-v3")
+    monkeypatch.setenv("DATAPREP_MODELS", str(tmp_path / "others"))
+    other = put(tmp_path / "others" / "wd-swinv2-v3")
+    write_network(other)
+    with pytest.raises(ModelError, match="or take it away"):
+        find("tagger", "wd-swinv2-v3")
+    with pytest.raises(ModelError, match=rf"CHANGED: .* in {other}"):
+        verify_text()
+    verify_text(accept=True)
+    assert find("tagger", "wd-swinv2-v3").path == other
+    monkeypatch.setenv("DATAPREP_MODELS", str(local))
+    with pytest.raises(ModelError, match="verify --accept"):
+        find("tagger", "wd-swinv2-v3")
+    (other / "model.onnx").unlink()
+    verify_text(accept=True)
+    assert find("tagger", "wd-swinv2-v3").sha256 == first.sha256
+
+
+@pytest.mark.parametrize("file", ["pytorch_model", "open_clip_model", "model"])
+def test_a_tag_that_names_a_pickle_is_found_as_safetensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    folder = snapshot(tmp_path / "hub", "jienengchen/ViTamin-S", (f"{file}.safetensors",), "5" * 40)
+    model = cached("ViTamin-S/datacomp1b", tmp_path / "hub", monkeypatch, "clip")
+    assert (model.path, model.revision) == (folder / f"{file}.safetensors", "5" * 40)
+
+
+def test_a_tag_with_nothing_but_a_pickle_says_what_can_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot(tmp_path / "hub", "jienengchen/ViTamin-S", ("pytorch_model.bin",), "6" * 40)
+    with pytest.raises(
+        ModelError, match=r"lacks pytorch_model\.safetensors(?s:.)*Only \.safetensors are read"
+    ):
+        cached("ViTamin-S/datacomp1b", tmp_path / "hub", monkeypatch, "clip")
+
+
 def test_the_list_of_tags_beside_a_network_that_is_named_by_its_file_counts(tmp_path: Path) -> None:
     folder = put(tmp_path / "mine")
     before = find("tagger", str(folder / "model.onnx"))
@@ -294,21 +401,31 @@ def test_the_pinned_deepdanbooru_is_used_under_its_own_file_names(local: Path) -
     assert find("tagger", "deepdanbooru").path == folder
 
 
-def test_thresholds_laid_beside_a_pinned_tagger_make_it_another_model(local: Path) -> None:
+@pytest.mark.parametrize("named", ["wd-swinv2-v3", "folder", "file"])
+def test_thresholds_laid_beside_a_tagger_decide_anew_and_measure_nothing_again(
+    local: Path, named: str
+) -> None:
     folder = put(local / "wd-swinv2-v3")
-    before = find("tagger", "wd-swinv2-v3").sha256
-    (folder / "thresholds.csv").write_text("name,threshold\n1girl,0.9\n", "utf-8")
-    after = find("tagger", "wd-swinv2-v3").sha256
-    assert before != after
+    name = {"folder": str(folder), "file": str(folder / "model.onnx")}.get(named, named)
+    before = find("tagger", name)
+    keys = []
+    for limit in (0.9, 0.8):
+        (folder / "thresholds.csv").write_text(f"name,threshold\n1girl,{limit}\n", "utf-8")
+        after = find("tagger", name)
+        assert after.key("row") == before.key("row") == before.sha256
+        keys.append(after.key("table"))
+    assert len({before.key("table"), *keys}) == 3
     (folder / "thresholds.csv").unlink()
-    assert find("tagger", "wd-swinv2-v3").sha256 == before
+    assert find("tagger", name) == before
+    (folder / "config.json").write_text('{"format": "wd"}', "utf-8")
+    assert find("tagger", name).key("row") != before.key("row")
 
 
 def test_a_file_of_the_hubs_cache_keeps_the_name_that_tells_its_format(tmp_path: Path) -> None:
     blobs, snapshot_folder = tmp_path / "blobs", tmp_path / "snapshots" / "c0ffee"
     for folder in (blobs, snapshot_folder):
         folder.mkdir(parents=True)
-    for name, content in (("a1", b"network"), ("b2", b"tags"), ("c3", b"weights")):
+    for name, content in (("a1", b"network"), ("b2", b"tags"), ("c3", weights(8))):
         (blobs / name).write_bytes(content)
     for name, blob in (("model.onnx", "a1"), ("selected_tags.csv", "b2"), ("ae.safetensors", "c3")):
         (snapshot_folder / name).symlink_to(f"../../blobs/{blob}")

@@ -57,7 +57,11 @@ class Graph:
         return np.asarray(_run(self, batch), dtype=np.float32)
 
 
-def providers(device: str) -> list[str]:
+Provider = str | tuple[str, dict[str, int]]  # its name, or its name and options
+_CUDA = "CUDAExecutionProvider"
+
+
+def providers(device: str) -> list[Provider]:
     """ONNX Runtime providers to try in order, the CPU always last.
 
     Args:
@@ -66,10 +70,14 @@ def providers(device: str) -> list[str]:
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
-    wanted = [] if device == "cpu" else ["CUDAExecutionProvider"]
+    wanted = [] if device == "cpu" else [_CUDA]
     if device == "auto":
         wanted += ["DmlExecutionProvider", "CoreMLExecutionProvider"]
-    return [*(name for name in wanted if name in available), "CPUExecutionProvider"]
+    found: list[Provider] = [name for name in wanted if name in available]
+    index = device.partition(":")[2]
+    if index and _CUDA in found:
+        found[found.index(_CUDA)] = (_CUDA, {"device_id": int(index)})
+    return [*found, "CPUExecutionProvider"]
 
 
 def open_graph(path: Path, device: str = "cpu", threads: int = 0) -> Graph:
@@ -111,7 +119,7 @@ def _session(path: Path, device: str, threads: int) -> Any:  # noqa: ANN401 - on
     # Idle workers would spin on the cores that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = providers(device)
-    if "CUDAExecutionProvider" in wanted:
+    if any(_CUDA in (provider, provider[0]) for provider in wanted):
         # Finds the CUDA libraries that torch brought, which are not on the loader's path.
         onnxruntime.preload_dlls()
     damaged = (
@@ -130,7 +138,7 @@ def _session(path: Path, device: str, threads: int) -> Any:  # noqa: ANN401 - on
         ) from error
     used = session.get_providers()[0]
     log.info("%s/%s runs on %s", path.parent.name, path.name, used)
-    if device.startswith("cuda") and used != "CUDAExecutionProvider":
+    if device.startswith("cuda") and used != _CUDA:
         log.warning("%s: CUDA was asked for, but ONNX Runtime could not start it; %s runs", path.name, used)
     return session
 

@@ -54,6 +54,7 @@ CONVENTIONS: Final[Mapping[str, Convention]] = {
     "wd-nchw": Convention(layout="NCHW", scale=1 / 127.5, shift=-1.0, logits=True),
 }
 
+_MANY_TAGS: Final = 100
 _WD_SIDE, _DEEPDANBOORU_SIDE = 448, 512  # px; each sort's networks have one size
 
 
@@ -109,6 +110,7 @@ class Tagger:
                 "network and its list of tags are not of the same model"
             )
         if self.convention.logits:
+            self._check_logits(out)
             out = np.asarray(1 / (1 + np.exp(-out)), dtype=np.float32)
         return self._checked(out)
 
@@ -121,11 +123,18 @@ class Tagger:
             outs.append(self.graph.run(full)[: len(part)])
         return np.concatenate(outs)
 
+    def _check_logits(self, out: NDArray[np.float32]) -> None:
+        # Of so many logits some are below 0; a second sigmoid would put every tag above a half.
+        if out.shape[1] >= _MANY_TAGS and out.min() >= 0 and out.max() <= 1:
+            raise ModelError(
+                f"{self.graph.path}: gives probabilities, of which logits are assumed; {_say(logits=False)}"
+            )
+
     def _checked(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         if not np.isfinite(scores).all() or scores.min() < -1e-4 or scores.max() > 1 + 1e-4:
             raise ModelError(
                 f"{self.graph.path}: scores from {scores.min():.3g} to {scores.max():.3g} are no "
-                "probabilities; if the network gives logits, say logits = true for it in pins.toml"
+                f"probabilities; if the network gives logits, {_say(logits=True)}"
             )
         return np.clip(scores, 0, 1)
 
@@ -202,8 +211,9 @@ def _convention(folder: Path, facts: Mapping[str, Any], graph: Graph, labels: La
     if name not in CONVENTIONS:
         raise ModelError(f"{graph.path}: format {name!r} is unknown; known are {', '.join(CONVENTIONS)}")
     convention = CONVENTIONS[name]
-    if "logits" in facts:
-        convention = replace(convention, logits=bool(facts["logits"]))
+    logits = _config(folder).get("logits", facts.get("logits"))
+    if logits is not None:
+        convention = replace(convention, logits=bool(logits))
     return convention
 
 
@@ -220,7 +230,8 @@ def _assumed(folder: Path, graph: Graph, labels: Labels) -> str:
         raise ModelError(_contradiction(listed, "DeepDanbooru's", graph, "WD's"))
     if wd and not rated and sides == {_DEEPDANBOORU_SIDE}:
         raise ModelError(_contradiction(listed, "WD's", graph, "DeepDanbooru's"))
-    name = "wd" if wd else "deepdanbooru"
+    # Channels first is how PyTorch's exports are laid out, and those take -1..1 and give logits.
+    name = ("wd-nchw" if graph.shape[1] == 3 != graph.shape[3] else "wd") if wd else "deepdanbooru"
     ratings = "categories and ratings" if rated else "categories, but no ratings"
     log.info(
         "%s: format %s is assumed, for %s has %s; config.json beside it may say another: %s",
@@ -231,6 +242,11 @@ def _assumed(folder: Path, graph: Graph, labels: Labels) -> str:
         f'{{"format": "{"deepdanbooru" if wd else "wd"}"}}',
     )
     return name
+
+
+def _say(**told: str | bool) -> str:
+    """How people say what a network is like, which neither the graph nor its files tell."""
+    return f"say so in config.json beside it: {json.dumps(told)}"
 
 
 def _contradiction(listed: Path, lists: str, graph: Graph, takes: str) -> str:
@@ -275,7 +291,7 @@ def _sides(graph: Graph, convention: Convention) -> tuple[int | None, int | None
     if graph.shape[channel] not in (3, None):
         raise ModelError(
             f"{graph.path}: its input is {graph.shape}, but {convention.layout} with 3 channels was "
-            f"expected; set format in pins.toml to one of {', '.join(CONVENTIONS)}"
+            f"expected; {_say(format='wd-nchw')}, or another of {', '.join(CONVENTIONS)}"
         )
     height, width = (side for i, side in enumerate(graph.shape) if i not in (0, channel))
     return height, width

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from dataprep.digest import digest
+from dataprep.errors import DataprepError
 from dataprep.pictures.seen import NEEDS, seen
-from dataprep.stage import Context, Row, Stage, TableFunction, per_batch, per_row
+from dataprep.stage import TRANSIENT, Context, Row, Stage, TableFunction, per_batch, per_row
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+SUFFIX = ".sentence.txt"  # of the blobs
 COCA = "coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k"
 
 
@@ -48,6 +56,11 @@ class Caption(Stage):
     def _complete(self) -> Self:
         if self.by == "endpoint" and not (self.base_url and self.model):
             raise ValueError("caption by endpoint needs caption.base_url and caption.model")
+        if self.by == "endpoint":
+            from dataprep.inference.endpoint import address_fault
+
+            if (fault := address_fault(self.base_url or "")) is not None:
+                raise ValueError(f"caption.base_url: {fault}")
         return self
 
     def key(self) -> str:
@@ -73,10 +86,11 @@ class Caption(Stage):
     def _coca(self, context: Context) -> TableFunction:
         from dataprep.inference.captioner import Captioner
         from dataprep.inference.clip import open_clip_model
+        from dataprep.inference.pretrained import architecture_of
         from dataprep.models import find
 
         model = find("clip", self.model or COCA)
-        architecture = model.name.partition("@")[0] if model.path.is_file() else None
+        architecture = architecture_of(model.name, model.path)
         captioner = Captioner(open_clip_model(model.path, context.device, architecture), self.max_tokens)
 
         def infer(pictures: list[Any]) -> list[Mapping[str, Any]]:
@@ -97,8 +111,65 @@ class Caption(Stage):
             timeout_s=self.timeout_s,
             pace=Pace(self.per_minute),
         )
+        endpoint.check()
+        key = self.key()
 
-        def ask(row: Row) -> Mapping[str, Any]:
-            return {"sentence": endpoint.sentence(seen(context, row)) or None}
+        def ask(table: pa.Table) -> pa.Table:
+            batch = _Batch(endpoint.sentence, key, context)
+            try:
+                result = per_row(self, batch.ask)(table)
+            except DataprepError:
+                batch.keep()
+                raise
+            again = [row_id in batch.refused for row_id in table["id"].to_pylist()]
+            place = result.schema.get_field_index(TRANSIENT.name)
+            transient = [a or b for a, b in zip(again, result[TRANSIENT.name].to_pylist(), strict=True)]
+            return result.set_column(place, TRANSIENT, pa.array(transient, TRANSIENT.type))
 
-        return per_row(self, ask)
+        return ask
+
+
+class _Batch:
+    """Sentences for some rows. A batch that ends early leaves its answers in the store: they may be paid."""
+
+    def __init__(self, ask: Callable[[Image.Image], str], key: str, context: Context) -> None:
+        self._ask = ask
+        self._key = key
+        self._context = context
+        self._answers: dict[str, str] = {}  # key of the question -> sentence
+        self.refused: set[Any] = set()  # ids
+
+    def ask(self, row: Row) -> Mapping[str, Any]:
+        """A row's sentence. None where the server refuses the picture, which stays, and is asked about again.
+
+        Raises:
+            RowError: the picture cannot be decoded.
+            ConfigError, MachineError: nothing can be asked.
+        """
+        from dataprep.inference.endpoint import Refused
+
+        key = digest(self._key, *(row[name] for name, _ in NEEDS))
+        kept = self._context.blobs.path(key, SUFFIX)
+        if kept.is_file():
+            return {"sentence": kept.read_text(encoding="utf-8")}
+        picture = seen(self._context, row)
+        try:
+            self._answers[key] = self._ask(picture)
+        except Refused as error:
+            self.refused.add(row["id"])
+            log.warning(
+                "caption: %s stays in training without a sentence; the next run asks again: %s",
+                row["path"],
+                error.detail,
+            )
+            return {"sentence": None}
+        return {"sentence": self._answers[key]}
+
+    def keep(self) -> None:
+        """Put what was answered into the store, where the next run finds it. Raises DiskError."""
+        for key, sentence in self._answers.items():
+
+            def write(path: Path, text: str = sentence) -> None:
+                path.write_text(text, encoding="utf-8")
+
+            self._context.blobs.put(key, SUFFIX, write)

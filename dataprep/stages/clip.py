@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dataprep.curate.captions import unique
 from dataprep.digest import digest
@@ -43,8 +43,9 @@ class Clip(Stage):
     vocabulary: Annotated[
         str | None,
         Field(
-            description="more words to look for: a file with one a line or a selected_tags.csv, relative to "
-            "the settings file that names it, or `tagger`: all its general tags; costs minutes once"
+            description="more words to look for: a file with one a line or a selected_tags.csv (its general "
+            "tags), relative to the settings file that names it, or `tagger`: all its general tags; costs "
+            "minutes once"
         ),
     ] = None
     templates: Annotated[
@@ -67,6 +68,16 @@ class Clip(Stage):
         Literal["auto", "fp32", "bf16"],
         Field(description="of the picture tower; auto: bf16 where a probe shows that it pays, else fp32"),
     ] = "auto"
+
+    @field_validator("templates")
+    @classmethod
+    def _with_a_place(cls, templates: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for template in templates or ():
+            if "{}" not in template:
+                raise ValueError(
+                    f"{template!r} has no {{}}, the concept's place: every concept would score alike"
+                )
+        return templates
 
     def key(self) -> str:
         """As every stage's, and of what pins.toml says of the models' own words."""
@@ -91,11 +102,12 @@ class Clip(Stage):
     def open(self, context: Context) -> TableFunction:
         """Load the model once; words are encoded when they are first needed and kept."""
         from dataprep.inference.clip import Concepts, open_clip_model
+        from dataprep.inference.pretrained import architecture_of
         from dataprep.model_files import cache_folder
         from dataprep.models import facts
 
         model = context.models["clip"]
-        architecture = model.name.partition("@")[0] if model.path.is_file() else None
+        architecture = architecture_of(model.name, model.path)
         clip = open_clip_model(model.path, context.device, architecture, self.precision)
         known = facts(model)
         concepts = self.concepts if self.concepts is not None else tuple(known.get("concepts", CONCEPTS))

@@ -64,6 +64,8 @@ def captioned(table: pa.Table, settings: Prune, thresholds: Thresholds) -> pa.Ta
     found = entries(table["tag_scores"], table["clip_scores"])
     limit = thresholds.of(found.tags, found.categories)
     above = found.score >= np.where(found.clip, np.float32(settings.clip_threshold), limit[found.tag])
+    wrong = miscounted(found, above, _listed(found, settings.keep))
+    above[list(wrong)] = False
     touched = hands(table, pc.equal(table["state"], ACTIVE).to_numpy(), settings)
     rows = rows_of(table, found, above, touched)
     gone = _removed_by_hand(found, table["hand_removed"])

@@ -80,9 +80,9 @@ ScoreKind = Literal["softmax against null prompts", "sigmoid"]
 def read_words(file: Path) -> tuple[str, ...]:
     """A vocabulary's words: of a text file with one a line (# starts a remark), or of a table of tags.
 
-    A table (.csv, .tsv) has a column `name`, `tag` or `tag_name`. Where it has a `category` too, as a tagger's
-    `selected_tags.csv`, only general tags are words: ratings, names and the like are the tagger's own business,
-    here as with `vocabulary = "tagger"`.
+    A table (.csv, .tsv) has a column `name`, `tag` or `tag_name`. Where it has a `category` too, as a
+    tagger's `selected_tags.csv`, only general tags are words, as with `vocabulary = "tagger"`: ratings and
+    names are the tagger's own business.
 
     Raises:
         ConfigError: the file cannot be read, or has no words.
@@ -111,7 +111,7 @@ def _general_names(reader: csv.DictReader[str]) -> list[str]:
 
 
 def _is_general(category: str | None) -> bool:
-    """Whether a table's category is that of general tags, by danbooru's number or by name, or says nothing."""
+    """Whether a category is that of general tags, by danbooru's number or by name, or says nothing."""
     if category is None or not category.strip():
         return True
     number = category.strip()

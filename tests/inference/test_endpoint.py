@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from dataprep.errors import ConfigError, MachineError
-from dataprep.inference.endpoint import Endpoint, Pace
+from dataprep.inference.endpoint import Endpoint, Pace, Refused, address_fault
 
 PICTURE = Image.new("RGB", (64, 32), (200, 30, 30))
 
@@ -134,6 +134,128 @@ def test_an_answer_of_another_kind_is_named(server: Server, slept: list[float], 
     server.answers = [(200, text)]
     with pytest.raises(MachineError, match="OpenAI-compatible"):
         endpoint(server.url, slept).sentence(PICTURE)
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_what_is_refused_for_one_picture_is_that_pictures_outcome_in_the_servers_words(
+    server: Server, slept: list[float], status: int
+) -> None:
+    server.answers = [(status, '{"error": {"code": "content_policy_violation"}}'), (200, sentence("a hat"))]
+    asking = endpoint(server.url, slept)
+    with pytest.raises(Refused, match=rf"HTTP {status}.*content_policy_violation") as caught:
+        asking.sentence(PICTURE)
+    assert caught.value.transient
+    assert asking.sentence(PICTURE) == "a hat"
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("error", [{"param": "max_tokens"}, {"code": "model_not_found"}])
+def test_what_every_picture_would_be_refused_for_stops_at_once(
+    server: Server, slept: list[float], error: dict[str, str]
+) -> None:
+    server.answers = [(400, json.dumps({"error": error}))]
+    with pytest.raises(ConfigError, match="HTTP 400"):
+        endpoint(server.url, slept).sentence(PICTURE)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_what_speaks_of_the_address_or_the_key_stops_at_once(
+    server: Server, slept: list[float], status: int
+) -> None:
+    server.answers = [(status, "no")]
+    with pytest.raises(ConfigError, match=rf"HTTP {status}: no"):
+        endpoint(server.url, slept).sentence(PICTURE)
+    assert len(server.asked) == 1
+
+
+def test_an_error_within_an_answer_is_asked_again_and_then_this_pictures_own(
+    server: Server, slept: list[float]
+) -> None:
+    overloaded = '{"error": {"message": "overloaded"}}'
+    server.answers = [(200, overloaded), (200, sentence("at last")), (200, overloaded)]
+    asking = endpoint(server.url, slept)
+    assert asking.sentence(PICTURE) == "at last"
+    with pytest.raises(Refused, match="overloaded"):
+        asking.sentence(PICTURE)
+    assert len(server.asked) == 2 + 3
+
+
+def test_an_answer_without_a_sentence_is_told_with_its_reason(server: Server, slept: list[float]) -> None:
+    answer = {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]}
+    server.answers = [(200, json.dumps(answer))]
+    with pytest.raises(Refused, match=r"without a sentence.*content_filter"):
+        endpoint(server.url, slept).sentence(PICTURE)
+
+
+def test_an_answer_in_parts_is_read(server: Server, slept: list[float]) -> None:
+    parts = [{"type": "text", "text": "A hat."}, {"type": "reasoning", "text": "hm"}]
+    server.answers = [(200, json.dumps({"choices": [{"message": {"content": parts}}]}))]
+    assert endpoint(server.url, slept).sentence(PICTURE) == "A hat."
+
+
+def test_white_space_around_the_key_is_no_part_of_it(
+    server: Server, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_KEY", " secret\r\n")
+    server.answers = [(200, sentence("x"))]
+    endpoint(server.url, slept).sentence(PICTURE)
+    assert server.asked[0][1]["Authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("key", ["sec\nret", "sec ret", "secret\u2019", "s\u00e9cret", "sec\x7fret"])
+def test_a_key_that_cannot_be_one_is_refused_and_never_shown(
+    server: Server, slept: list[float], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("NO_KEY", key)
+    with pytest.raises(ConfigError, match=r"\$NO_KEY") as caught:
+        endpoint(server.url, slept).sentence(PICTURE)
+    assert "cret" not in str(caught.value)
+    assert key not in str(caught.value)
+    assert server.asked == []
+
+
+def test_a_server_that_repeats_the_key_is_quoted_without_it(
+    server: Server, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_KEY", "secret123")
+    server.answers = [(401, "bad key Bearer secret123")]
+    with pytest.raises(ConfigError, match=r"bad key Bearer \*\*\*"):
+        endpoint(server.url, slept).sentence(PICTURE)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_its_goal_is_named(
+    server: Server, slept: list[float], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("NO_KEY", "secret")
+    goal = server.url.replace("127.0.0.1", "localhost") + "/steal"
+    server.answers, server.headers = [(status, "")], {"Location": goal}
+    with pytest.raises(ConfigError, match=r"sends on to 'http://localhost:\d+/v1/steal'"):
+        endpoint(server.url, slept).sentence(PICTURE)
+    assert [path for path, _, _ in server.asked] == ["/v1/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[bad/v1",
+        "http://",
+        "http://h:99999/v1",
+        "http://h:abc/v1",
+        "http://h /v1",
+        "http://h\n/v1",
+        "h/v1",
+    ],
+)
+def test_an_address_that_is_none_is_refused(slept: list[float], url: str) -> None:
+    with pytest.raises(ConfigError, match=r"caption\.base_url"):
+        endpoint(url, slept).sentence(PICTURE)
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    assert "pass" in (fault := address_fault("http://me:hidden@h/v1") or "")
+    assert "hidden" not in fault
+    assert address_fault("HTTPS://h:8000/v1") is None
 
 
 def test_nobody_there_is_told_after_the_retries(slept: list[float]) -> None:

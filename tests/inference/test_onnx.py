@@ -46,6 +46,27 @@ def test_the_cpu_is_always_tried_last() -> None:
     assert providers("cuda")[-1] == "CPUExecutionProvider"
 
 
+def test_a_gpu_that_was_chosen_by_its_number_is_the_one(
+    mean_tagger: MakeTagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [cuda, cpu])
+    assert providers("cuda:1") == [(cuda, {"device_id": 1}), cpu]
+    assert providers("cuda") == providers("auto") == [cuda, cpu]
+    passed = []
+    session = onnxruntime.InferenceSession
+
+    def opened(path: str, options: object, providers: list[object]) -> object:
+        passed.extend(providers)
+        return session(path, options, providers=[cpu])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    open_graph(mean_tagger() / "model.onnx", "cuda:1")
+    assert passed == [(cuda, {"device_id": 1}), cpu]
+
+
 def test_falling_back_from_cuda_is_said(mean_tagger: MakeTagger, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         graph = open_graph(mean_tagger() / "model.onnx", "cuda")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dataprep.errors import ModelError
 from dataprep.inference.onnx import open_graph
-from dataprep.inference.tagger import CONVENTIONS, open_tagger, read_labels, squared
+from dataprep.inference.tagger import CONVENTIONS, Tagger, open_tagger, read_labels, squared
 from dataprep.models import LOCAL_MODELS, facts, find, pins
 from dataprep.pictures.pixels import PixelPolicy, load_rgb
 
@@ -200,6 +200,36 @@ def test_logits_are_an_error_until_they_are_declared(mean_tagger: MakeTagger) ->
 def test_a_network_whose_channels_stand_elsewhere_is_an_error(mean_tagger: MakeTagger) -> None:
     with pytest.raises(ModelError, match="NHWC"):
         open_tagger(mean_tagger(shape=("n", 3, 8, 8), channel_axis=1), {"format": "wd"})
+
+
+def test_channels_first_is_read_from_the_graph_and_what_is_assumed_with_it_is_said(
+    mean_tagger: MakeTagger, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = mean_tagger(shape=("n", 3, 8, 8), channel_axis=1)
+    assert open_tagger(folder, {}).convention == CONVENTIONS["wd-nchw"]
+    assert "format wd-nchw is assumed" in caplog.text
+
+
+def test_a_layout_that_contradicts_the_graph_names_the_file_in_which_it_is_said(
+    mean_tagger: MakeTagger,
+) -> None:
+    folder = mean_tagger(shape=("n", 3, 8, 8), channel_axis=1)
+    (folder / "config.json").write_text('{"format": "wd"}', encoding="utf-8")
+    with pytest.raises(ModelError, match=r'config\.json beside it: \{"format": "wd-nchw"\}') as caught:
+        open_tagger(folder, {})
+    assert "pins.toml" not in str(caught.value)
+
+
+def test_what_gives_probabilities_where_logits_were_assumed_is_an_error(tmp_path: Path) -> None:
+    folder = wd_folder(tmp_path / "wd", "n", ratings_last=False)
+    tagger = open_tagger(folder, {"logits": True})
+    many = Tagger(tagger.graph, tagger.labels, tagger.convention, tagger.size_px)
+    with pytest.raises(ModelError, match=r'config\.json beside it: \{"logits": false\}'):
+        many._check_logits(np.full((1, 200), 0.3, np.float32))
+    many._check_logits(np.full((1, 200), -0.3, np.float32))
+    (folder / "config.json").write_text('{"logits": false}', encoding="utf-8")
+    assert not open_tagger(folder, {"logits": True}).convention.logits
 
 
 def test_a_size_that_contradicts_the_graph_is_an_error(mean_tagger: MakeTagger) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from dataprep.inference.torch_compat import prepare_torch
 from dataprep.manifest import SCORE
@@ -138,3 +139,9 @@ def test_words_come_from_a_file_or_from_the_tagger_too(
     both = replace(seeing, models={**seeing.models, "tagger": Model("tagger", "t", listed, "x")})
     found = Clip(concepts=(), vocabulary="tagger", floor=0.0).open(both)(table)
     assert set(scores(found)) == {"long hair"}
+
+
+@pytest.mark.parametrize("templates", [("a picture",), ("{}", "a picture of")])
+def test_a_phrase_without_a_place_for_the_concept_is_refused(templates: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="the concept's place"):
+        Clip(templates=templates)

@@ -52,3 +52,38 @@ def test_the_order_of_rows_changes_nothing_but_the_order() -> None:
     mixed = captioned(table.take(pa.array(shuffled)), settings, Thresholds())
     assert mixed["caption"].to_pylist() == straight["caption"].take(pa.array(shuffled)).to_pylist()
     assert mixed["tags"].to_pylist() == straight["tags"].take(pa.array(shuffled)).to_pylist()
+
+
+def a_picture(tagged: dict[str, float], by_clip: dict[str, float]) -> pa.Table:
+    table = a_large_set(1)
+    for name, found, category in (
+        ("tag_scores", tagged, "general"),
+        ("clip_scores", by_clip, "concept"),
+    ):
+        cells = [[{"tag": t, "score": s, "category": category} for t, s in found.items()]]
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(cells, pa.list_(SCORE)))
+    return table
+
+
+def rules_of(table: pa.Table, settings: Prune) -> dict[str, str]:
+    cells = captioned(table, settings, Thresholds())["tags"][0].as_py()
+    return {tag["tag"]: f"{tag['fate']}: {tag['rule']}" for tag in cells}
+
+
+def test_clips_count_of_people_gives_way_to_the_taggers_where_both_cannot_be_true() -> None:
+    table = a_picture({"1girl": 0.99, "solo": 0.9}, {"1boy": 0.97, "2girls": 0.96, "beach": 0.95})
+    told = rules_of(table, Prune(trigger="sks"))
+    assert told["1boy"] == "pruned: contradicts 1girl, solo, which the tagger sees"
+    assert told["2girls"].startswith("pruned: contradicts 1girl")
+    assert told["beach"].startswith("kept")
+    assert "1boy" not in captioned(table, Prune(trigger="sks"), Thresholds())["caption"][0].as_py()
+
+
+def test_clips_count_of_people_stays_where_it_can_be_true_or_is_asked_for() -> None:
+    alone = a_picture({"1girl": 0.99}, {"1boy": 0.97})
+    assert rules_of(alone, Prune(trigger="sks"))["1boy"].startswith("kept")
+    both = a_picture({"1girl": 0.99, "solo": 0.9}, {"1boy": 0.97})
+    assert rules_of(both, Prune(trigger="sks", keep=("1boy",)))["1boy"].startswith("kept")
+    unsure = a_picture({"1girl": 0.99, "solo": 0.1}, {"1boy": 0.97})
+    assert rules_of(unsure, Prune(trigger="sks"))["1boy"].startswith("kept")
