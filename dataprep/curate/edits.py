@@ -344,7 +344,9 @@ class _Search:
             order = tuple(tag for tag in edit.order or () if tag != ANY)
             silent = with_removed(edit, tags, file)
             what = {"added": edit.added, "removed": edit.removed + silent, "order": order, "silent": silent}
-            return {name: list(value) for name, value in what.items() if value}, edit
+            told: dict[str, Any] = {name: list(value) for name, value in what.items() if value}
+            # The machine's tags, all of them, in the machine's order.
+            return told | ({"order": None} if file == (ANY,) and hand.order is not None else {}), edit
         new = leads.prose(text, role, lead)
         same = any(same_prose(leads.prose(base, role, leads.of(base)), new) for base in bases)
         if self._is_leftover(entry["file"]):  # of before the caption became a sentence elsewhere

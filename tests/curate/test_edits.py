@@ -273,6 +273,16 @@ def test_a_star_in_a_caption_brings_the_machines_tags_back() -> None:
     assert (hand.removed, hand.added) == ({}, {"scarf": "scarf"})
 
 
+def test_a_star_alone_brings_the_machines_order_back_too(out: Path) -> None:
+    caption(out, "a").write_text("sks girl, *,\n")
+    (found,) = look(out, {("sha-a", ""): Hand(order=("solo", "1girl"))})
+    assert found.event is not None
+    assert (found.event["added"], found.event["order"]) == (["*"], None)
+    (found,) = look(out, {("sha-a", ""): Hand(caption="She waves at us.")})
+    assert found.event is not None
+    assert (found.event["added"], found.event["caption"]) == (["*"], None)  # with an editor's comma, too
+
+
 def test_a_deleted_picture_is_dropped_and_its_caption_is_no_edit(out: Path) -> None:
     (out / FOLDER / "a.png").unlink()
     caption(out, "a").unlink()

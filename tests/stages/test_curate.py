@@ -475,7 +475,7 @@ class HandEditsSurvive(RuleBasedStateMachine):
             if truth.caption is None:
                 for tag in old:
                     truth.added.pop(tag, None)
-            truth.emptied = False
+            truth.emptied, truth.order = False, None
             truth.write(None)
             truth.removed.clear()
             file.write_text("sks girl, *\n", encoding="utf-8")
