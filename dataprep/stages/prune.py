@@ -23,7 +23,7 @@ class Prune(Stage):
     """Tags and caption of every picture, with the fate of every tag."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     scope: ClassVar[Literal["source", "row", "table", "sink"]] = "table"
     needs: ClassVar[pa.Schema] = pa.schema(
         [
