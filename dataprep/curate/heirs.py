@@ -235,13 +235,16 @@ def by_copy(
     for name, group in groups.items():
         # The kept one first: whether it stays, counts for its copies; if it is there, it inherits.
         group = sorted(group, key=lambda row: (row.get("id") != name, -_pixels(row)))
+        decided = [
+            hands[place] for row in group for place in {_place(row), _place_now(row, moved)} & hands.keys()
+        ]
         for old in group:
-            image = old["sha256"], old.get("view") or ""
+            image = _place(old)
             if old["sha256"] in there or old["sha256"] in moved or image in done:
                 continue
             then = next((row for row in group if _place_now(row, moved) in now and row is not old), None)
             heir = {} if then is None else now[_place_now(then, moved)]
-            what = {} if then is None else _raw_kept(raw(old), kept.get(name) or {}, heir, hands)
+            what = {} if then is None else _raw_kept(raw(old), kept.get(name) or {}, decided)
             if then is not None and (image in wanted or what):
                 done.add(image)
                 found.append((old, heir, _inheritance(old, heir, box_scale(old, then), what)))
@@ -252,26 +255,29 @@ def _pixels(row: Row) -> int:
     return (row.get("width") or 0) * (row.get("height") or 0)
 
 
+def _place(row: Row) -> Image:
+    return row["sha256"], row.get("view") or ""
+
+
 def _place_now(row: Row, moved: Mapping[str, str]) -> Image:
     return moved.get(row["sha256"], row["sha256"]), row.get("view") or ""
 
 
-def _raw_kept(raw: Hand, kept: Row, heir: Row, hands: Mapping[Image, Hand]) -> Event:
+def _raw_kept(raw: Hand, kept: Row, decided: Sequence[Hand]) -> Event:
     """What stood in the caption of a group of copies, and stood beside the raw picture that is gone alone.
 
     Args:
         raw: what it said there.
         kept: the copy whose caption it was, as the last run had it.
-        heir: of what is gone.
-        hands: all decisions.
+        decided: on each copy, those of this run included, and what stands beside those that are there.
     """
-    own = hands.get((heir["sha256"], heir.get("view") or ""), Hand())
     stood = {tag_key(tag) for tag in kept.get("hand_added") or ()}
-    known = {*own.added, *own.removed}
+    known = {key for hand in decided for key in (*hand.added, *hand.removed)}
     tags = [tag for key, tag in raw.added.items() if key in stood and key not in known]
     if tags and kept.get("hand_caption") is None:
         return {"added": tags}
-    if raw.caption and own.caption is None and kept.get("hand_caption") == _edited(raw.caption, kept):
+    is_rewritten = any(hand.caption is not None for hand in decided)
+    if raw.caption and not is_rewritten and kept.get("hand_caption") == _edited(raw.caption, kept):
         return {"caption": kept["hand_caption"]}
     return {}
 

@@ -352,6 +352,18 @@ TestTheNewestWordOnEachTag.settings = settings(
 )
 
 
+def test_what_stood_beside_a_copy_and_was_removed_by_hand_stays_removed_when_the_copy_goes() -> None:
+    state = TheNewestWordOnEachTag()
+    state.caption_beside(name="huge", tags=["blush"])
+    state.come_or_go(name="huge")
+    state.run()
+    state.come_or_go(name="huge")  # its file is gone in the run that learns of the edit
+    state.add_or_remove(tag="blush")
+    state.run()
+    assert "blush" not in state.world.text()
+    state.teardown()
+
+
 @pytest.mark.slow
 def test_the_newest_word_on_each_tag_stands_after_many_more_edits() -> None:
     long = settings(TestTheNewestWordOnEachTag.settings, max_examples=40, stateful_step_count=25)
