@@ -29,7 +29,6 @@ from dataprep.copies.likeness import thumb
 from dataprep.curate.captions import Lead, tags_of
 from dataprep.curate.inherited import copies_in
 from dataprep.curate.taken import read_taken
-from dataprep.digest import file_sha256
 from dataprep.export.sync import Wanted, sync
 from dataprep.manifest import BASE
 from dataprep.pictures.pixels import PixelCache, PixelPolicy
@@ -159,7 +158,7 @@ class World:
                 stem, sha256 = f"img/2_sks girl/{Path(row['path']).stem}", row["sha256"]
                 wanted.append(Wanted(f"{stem}.png", "image", sha256, sha256.encode, row))
                 wanted.append(Wanted(f"{stem}.txt", "caption", text, (text + "\n").encode, row, text))
-        sync(out, wanted, lambda item, *_: taken.get(item.file) == file_sha256(out / item.file))
+        sync(out, wanted, lambda *_: False, taken=taken)
         base = ("id", "path", "role", "sha256", "width", "height", "view", "raw_caption", "state")
         text = [(name, pa.string()) for name in ("phash", "thumb", "duplicate_of")]
         text += [("distance", pa.int32()), ("trim_share", pa.float32())]
