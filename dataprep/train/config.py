@@ -28,7 +28,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """Every setting of `dataprep train`; `dataprep explain train` prints this table."""
 
     # What is trained
-    base: str | None = setting(None, "Base model: folder, .safetensors or hub name. Unset: the manifest's.")
+    base: str | None = setting(
+        None, "Base model: folder, .safetensors or hub name. Unset: the manifest's.", min_length=1
+    )
     output_name: str | None = setting(
         None, "File name under model/. Unset: the trigger word.", pattern=r"^[^/\\:*?\"<>|]+$"
     )
@@ -157,6 +159,22 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     tensorboard: bool = setting(False, "Also write TensorBoard events (needs tensorboard).")
     comment: str | None = setting(None, "Free text kept in the file's metadata.")
 
+    @field_validator(
+        *(
+            "min_snr_gamma",
+            "max_norm",
+            "clip_skip",
+            "save_every_epochs",
+            "save_every_steps",
+            "secondary_separator",
+        ),
+        *("sample_every_epochs", "sample_every_steps", "caption_prefix", "caption_suffix"),
+        mode="before",
+    )
+    @classmethod
+    def _switched_off(cls, value: object) -> object:
+        return None if value in (0, "", "none", "off") else value
+
     @field_validator("block_ranks", "block_alphas", "block_rates", mode="before")
     @classmethod
     def _named_blocks(cls, value: object, info: ValidationInfo) -> object:
@@ -182,8 +200,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         changed = any(ranks.get(block, 1) > 0 and rates.get(block, 1) > 0 for block in BLOCKS)
         by_snr = self.min_snr_gamma or self.debiased or self.scale_v_like_noise or huber
         return {
-            "train_unet and train_text_encoder are both off: nothing is trained": (
-                not (self.train_unet or words)
+            "train_unet and train_text_encoder are both off, or their rates 0: nothing is trained": not (
+                (self.train_unet and self.unet_rate) or (words and self.text_encoder_rate)
             ),
             "network other than lora, dropouts, max_norm and block_* need method network": (
                 other and (kind != "lora" or drops or blocks or self.max_norm)

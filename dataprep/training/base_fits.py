@@ -58,11 +58,12 @@ def refuse_other_latents(path: Path, data: Prepared) -> None:
     other_family = made_for is not None and (family == "sdxl") != (made_for == "sdxl")
     if other_family or other_scale:
         name = data.meta.get("models", {}).get("vae", {}).get("name", "another VAE")
+        models = typed(f"{RUN_AGAIN[family]}, vae={path}")
         scales = f" (scaling factor {theirs:g}, this one's {ours:g})" if other_scale else ""
         raise ModelError(
             f"{path}: a base model of family {family}, but the latents in {data.directory} were made for "
             f"{made_for or 'another one'} with the VAE {name}{scales}: nothing is learned from them. Run "
-            f"`dataprep run RAW --out {typed(data.directory)} --models '{RUN_AGAIN[family]}, vae={path}'` "
+            f"`dataprep run RAW --out {typed(data.directory)} --models {models}` "
             "first, or set base to the model that they were made for"
         )
 
@@ -154,7 +155,7 @@ def latents_note(base: Base, data: Prepared) -> str | None:
     return (
         f"the latents were made with another VAE ({path}) than the base model's own: their encoders differ "
         f"by {apart:.0%}. That is fine only if it was tuned for {base.path.name}; else prepare again with "
-        f"--models '{RUN_AGAIN[base.family]}, vae={base.path}'"
+        f"--models {typed(f'{RUN_AGAIN[base.family]}, vae={base.path}')}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -12,16 +11,12 @@ from typing import Any
 from dataprep.errors import ConfigError
 from dataprep.train.config import TrainConfig  # the one list of our names
 from dataprep.training.kohya_names import (
-    ADAFACTOR_OFF,
     ALGORITHMS,
-    ARGUMENTS,
     EITHER,
     FROM_FOLDER,
     FROM_THE_FOLDER,
-    NEAREST,
     NOT_HERE,
     OFF,
-    OPTIMIZERS,
     OURS,
     PASSED_OVER,
     PRECISIONS,
@@ -31,12 +26,23 @@ from dataprep.training.kohya_names import (
     SILENT,
     SILENT_STEPS,
 )
+from dataprep.training.kohya_optimizer import (
+    adamw8bit,
+    arguments,
+    is_other_optimizer,
+    items,
+    lion,
+    number,
+    optimizer_args,
+    optimizer_type,
+    refuse_high_rate,
+)
 
 _TABLES = ("optimizer_args", "block_ranks", "block_alphas", "block_rates")  # settings, not sections
 _REFINED = ("network", "masked")  # the module's network by its arguments; either kind of mask is enough
 
 
-def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def translate(table: Mapping[str, Any], *, flags: bool = False) -> tuple[dict[str, Any], list[str]]:
     """Our settings from a training file, which may be ours or sd-scripts'.
 
     sd-scripts ignores section names, so its sections are flattened. A file that holds none of its own names
@@ -44,6 +50,7 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     Args:
         table: the parsed file.
+        flags: it was typed, not written by a program: what is empty or 0 was meant so, and wins over a file.
     Returns:
         Our settings, and one line for each thing that was asked for and is not honoured.
     Raises:
@@ -51,7 +58,9 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """
     if not is_theirs(table):
         return dict(table), []
-    flat = {name: value for name, value in flattened(table).items() if value or name not in OFF}
+    flat = flattened(table)
+    if not flags:
+        flat = {name: value for name, value in flat.items() if not _is_empty(name, value)}
     if wrong := misspelt(flat):
         raise ConfigError(wrong)
     _refuse_contradictions(table, flat)
@@ -73,9 +82,15 @@ def translate(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             _SPECIAL[name](value, ours, notes)
         else:
             new = RENAMED.get(name, name)
+            value = int(value) if new == "token_length" and str(value).isdecimal() else value
             ours[new] = value or (ours.get(new, value) if new == "masked" else value)  # either kind of mask
         _note_who_said(f"{name} = {value!r}", before, ours, said)
     return _same_meaning(ours, flat, notes), notes + _taken_over(flat)
+
+
+def _is_empty(name: str, value: object) -> bool:
+    """Whether a program wrote a setting that it does not use."""
+    return (name in OFF and not value) or (value == "" and name in RENAMED)
 
 
 def _refuse_contradictions(table: Mapping[str, Any], flat: Mapping[str, Any]) -> None:
@@ -112,7 +127,9 @@ def _note_who_said(
 
 def is_theirs(table: Mapping[str, Any]) -> bool:
     """Whether a training file speaks sd-scripts' names: one that only it has is enough."""
-    return bool(set(flattened(table)) & (_their_names() - set(TrainConfig.model_fields)))
+    flat = flattened(table)
+    listed = not isinstance(flat.get("optimizer_args", {}), Mapping)  # a table in ours
+    return listed or bool(set(flat) & (_their_names() - set(TrainConfig.model_fields)))
 
 
 def misspelt(names: Iterable[str]) -> str | None:
@@ -177,12 +194,15 @@ def _same_meaning(ours: dict[str, Any], flat: Mapping[str, Any], notes: list[str
         ours["network"] = "locon"
     _drop_unknown_drops(ours, notes)
     for name in sorted(set(ours) - set(TrainConfig.model_fields)):
-        if value := ours.pop(name):  # False, 0 and "" ask for nothing
+        value = ours.pop(name)
+        how_long = name == "epoch" and {"steps", "epochs"} & set(ours)  # the front end's, beside the real one
+        if value and not how_long:  # False, 0 and "" ask for nothing
             notes.append(
                 f"{name} = {value!r} of the sd-scripts file has no counterpart here and is not honoured"
             )
     if "optimizer_args" in ours:
-        ours["optimizer_args"] = _arguments(ours.get("optimizer", "adamw"), ours["optimizer_args"], notes)
+        ours["optimizer_args"] = arguments(ours, notes, other=is_other_optimizer(flat))
+    refuse_high_rate(ours, flat)
     return ours
 
 
@@ -192,18 +212,6 @@ def _drop_unknown_drops(ours: dict[str, Any], notes: list[str]) -> None:
     for name in ("dropout",) if lyco else ("rank_dropout", "module_dropout"):
         if value := ours.pop(name, 0):
             notes.append(f"{name} = {value!r} is not here for network {ours.get('network', 'lora')}")
-
-
-def _arguments(optimizer: str, args: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Optimizer arguments under the names of the packages that are used here."""
-    names, ours = ARGUMENTS.get(optimizer, {}), {}
-    for name, value in args.items():
-        if optimizer == "adafactor" and name in ADAFACTOR_OFF:
-            if value:
-                notes.append(f"optimizer_args {name} = {value!r} is not honoured: the rates hold as they are")
-        else:
-            ours[names.get(name, name)] = value
-    return ours
 
 
 def _taken_over(flat: Mapping[str, Any]) -> list[str]:
@@ -226,7 +234,7 @@ def _network_dropout(value: float, ours: dict[str, Any], notes: list[str]) -> No
         )
 
 
-def _network_args(value: list[str], ours: dict[str, Any], notes: list[str]) -> None:
+def _network_args(value: str | list[str], ours: dict[str, Any], notes: list[str]) -> None:
     names = {
         "conv_dim": "conv_rank",
         "conv_alpha": "conv_alpha",
@@ -237,15 +245,15 @@ def _network_args(value: list[str], ours: dict[str, Any], notes: list[str]) -> N
         "dropout": "dropout",
     }
     rates: dict[str, list[float]] = {}
-    for name, _, text in (item.partition("=") for item in value):
+    for name, _, text in (item.partition("=") for item in items(value)):
         if name == "algo" and text.lower() in ALGORITHMS:
             ours["network"] = "dora" if ours.get("network") == "dora" else ALGORITHMS[text.lower()]
         elif name in ("dora_wd", "use_dora"):
-            ours |= {"network": "dora"} if _number(text.capitalize()) else {}
+            ours |= {"network": "dora"} if number(text.capitalize()) else {}
         elif name in ("block_dims", "block_alphas"):
-            ours[names[name]] = [_number(part) for part in text.split(",")]
+            ours[names[name]] = [number(part) for part in text.split(",")]
         elif name in names:
-            ours[names[name]] = _number(text)
+            ours[names[name]] = number(text)
         elif (
             name in ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
             and "+" not in text
@@ -260,29 +268,6 @@ def _network_args(value: list[str], ours: dict[str, Any], notes: list[str]) -> N
             + rates.get("mid_lr_weight", [1.0])
             + rates.get("up_lr_weight", [1.0] * 12)
         )
-
-
-def _optimizer_args(value: list[str] | Mapping[str, Any], ours: dict[str, Any], notes: list[str]) -> None:
-    if isinstance(value, Mapping):
-        ours["optimizer_args"] = dict(value)
-        return
-    pairs = (item.partition("=") for item in value)
-    ours["optimizer_args"] = {name: _number(text) for name, _, text in pairs}
-
-
-def _optimizer_type(value: str, ours: dict[str, Any], notes: list[str]) -> None:
-    name = value.lower().rpartition(".")[2]  # such as prodigyopt.Prodigy
-    ours["optimizer"] = OPTIMIZERS.get(name) or NEAREST.get(name, "adamw")
-    if name not in OPTIMIZERS:
-        notes.append(f"optimizer_type = {value!r} is not here; trains with {ours['optimizer']}")
-
-
-def _adamw8bit(value: bool, ours: dict[str, Any], notes: list[str]) -> None:
-    ours |= {"optimizer": "adamw8bit"} if value else {}
-
-
-def _lion(value: bool, ours: dict[str, Any], notes: list[str]) -> None:
-    ours |= {"optimizer": "lion"} if value else {}
 
 
 def _text_rate(value: float | list[float], ours: dict[str, Any], notes: list[str]) -> None:
@@ -354,10 +339,10 @@ _SPECIAL: dict[str, Callable[[Any, dict[str, Any], list[str]], None]] = {
     "network_module": _network_module,
     "network_dropout": _network_dropout,
     "network_args": _network_args,
-    "optimizer_type": _optimizer_type,
-    "optimizer_args": _optimizer_args,
-    "use_8bit_adam": _adamw8bit,
-    "use_lion_optimizer": _lion,
+    "optimizer_type": optimizer_type,
+    "optimizer_args": optimizer_args,
+    "use_8bit_adam": adamw8bit,
+    "use_lion_optimizer": lion,
     "text_encoder_lr": _text_rate,
     "network_train_unet_only": _unet_only,
     "network_train_text_encoder_only": _text_encoder_only,
@@ -369,10 +354,3 @@ _SPECIAL: dict[str, Callable[[Any, dict[str, Any], list[str]], None]] = {
     "save_model_as": _save_model_as,
     "v2": _v2,
 }
-
-
-def _number(text: str) -> object:
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        return text.strip()

@@ -64,6 +64,7 @@ _NOT_HERE = """noise_offset_random_strength adaptive_noise_scale ip_noise_gamma_
 v_pred_like_loss token_warmup_step"""
 NOT_HERE = dict.fromkeys(_NOT_HERE.split(), 0) | {
     "huber_scale": 1,
+    "noise_offset_type": "Original",
     "token_warmup_min": 1,
     "dynamo_backend": "no",
     "zero_stage": 2,
@@ -101,7 +102,7 @@ lr_scheduler_timescale lr_scheduler_type lr_warmup max_resolution max_validation
 metadata_author metadata_description metadata_is_negative_embedding metadata_license metadata_merged_from
 metadata_preprocessor metadata_tags metadata_thumbnail metadata_title metadata_trigger_phrase
 metadata_usage_hint mode_scale model_prediction_type model_type network_weights no_metadata
-no_token_padding noise_offset_type num_vectors_per_token offload_optimizer_device
+no_token_padding num_vectors_per_token offload_optimizer_device
 offload_optimizer_nvme_path offload_param_device offload_param_nvme_path output_config
 pos_emb_random_crop_rate qwen3 qwen3_max_token_length qwen_image_vae_2d random_crop rank_dropout_scale
 resume resume_from_huggingface sample_at_first sample_batch_size save_clip save_last_n_epochs
@@ -117,10 +118,8 @@ validate_every_n_epochs validate_every_n_steps validation_seed validation_split 
 wandb_run_name weighting_scheme weights zero3_init_flag zero3_save_16bit_model"""
 PASSED_OVER = frozenset(_PASSED_OVER.split())
 
-# There 0 and "" mean "not used"; here that is leaving it out.
-_OFF = """min_snr_gamma scale_weight_norms clip_skip max_token_length max_train_epochs max_train_steps
-save_every_n_epochs save_every_n_steps sample_every_n_epochs sample_every_n_steps multires_noise_discount
-caption_prefix caption_suffix secondary_separator"""
+# There 0 means "not given" in a file; here that is leaving it out. A flag that says so is out of range.
+_OFF = "max_token_length max_train_epochs max_train_steps multires_noise_discount"
 OFF = frozenset(_OFF.split())
 
 PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -143,6 +142,7 @@ EITHER = (
     ("use_lion_optimizer", "optimizer_type"),
     ("v_parameterization", "v_pred_like_loss"),
 )
+SELF_TUNING = ("prodigy", "dadaptadam")  # these estimate the rate: they take a multiplier near 1 instead
 # Kin that is trained with instead, and said.
 NEAREST = {
     "pagedadamw": "adamw",
@@ -157,6 +157,8 @@ NEAREST = {
     "dadaptsgd": "dadaptadam",
     "dadaptadagrad": "dadaptadam",
 }
+# Of these they have no counterpart here, and change nothing that is trained.
+IDLE_ARGUMENTS = frozenset({"log_every", "block_wise", "is_paged", "min_8bit_size", "percentile_clipping"})
 # Arguments of the packages that sd-scripts takes its optimizers from, and their names in ours.
 ARGUMENTS: dict[str, dict[str, str]] = {
     "prodigy": {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"},

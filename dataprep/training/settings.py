@@ -19,7 +19,7 @@ from dataprep.training.kohya_args import (
     translate,
     with_their_defaults,
 )
-from dataprep.training.kohya_names import FROM_THE_FOLDER
+from dataprep.training.kohya_names import FROM_THE_FOLDER, SELF_TUNING
 
 # Settings of earlier versions, each with the value that asked for nothing: a checkpoint may still hold them.
 GONE: dict[str, object] = {
@@ -31,7 +31,6 @@ GONE: dict[str, object] = {
     "warmup_tags": 1,
     "warmup_tag_steps": 0.0,
 }
-SELF_TUNING = ("prodigy", "dadaptadam")  # these estimate the rate: they take a multiplier near 1 instead
 PORTABILITY = {
     "loha": "loha files load in ComfyUI, A1111 and LyCORIS; not in diffusers",
     "lokr": "lokr files load in ComfyUI, A1111 and LyCORIS; not in diffusers",
@@ -114,6 +113,8 @@ def seldom_meant(config: TrainConfig) -> list[str]:
         found.append(
             f"{config.optimizer} finds its own rate; set unet_rate to 1 (it is {config.unet_rate:g})"
         )
+    if config.optimizer not in SELF_TUNING and max(config.unet_rate, config.text_encoder_rate) > 0.01:
+        found.append(f"rates near 1 are for prodigy and dadaptadam; {config.optimizer} usually takes 1e-4")
     if config.schedule == "constant" and config.warmup:
         found.append(f"warmup = {config.warmup:g} needs a schedule that rises: constant_with_warmup is one")
     for name, schedule in (("cycles", "cosine_with_restarts"), ("power", "polynomial")):
@@ -126,7 +127,7 @@ def seldom_meant(config: TrainConfig) -> list[str]:
 
 def _flags(overrides: Mapping[str, object] | Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     given = overrides if isinstance(overrides, Mapping) else dict(map(_assignment, overrides))
-    return translate(given)
+    return translate(given, flags=True)
 
 
 def _joined(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def typed(path: Path) -> str:
-    """A path as it is typed on a command line here: in quotes where it has spaces."""
+def typed(path: Path | str) -> str:
+    """A path or other argument as it is typed on a command line here: in quotes where it has spaces."""
     return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
 
 

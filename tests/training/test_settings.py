@@ -21,6 +21,41 @@ def test_flags_win_over_the_file_and_bare_words_are_texts(tmp_path: Path) -> Non
     assert load_config(None)[0] == TrainConfig()
 
 
+OFF = ["min_snr_gamma=0", "max_norm=none", "scale_weight_norms=0", "clip_skip=0", "save_every_n_epochs=0"]
+
+
+@pytest.mark.parametrize("flag", [*OFF, "sample_every_steps=0", "caption_prefix=''", "min_snr_gamma=''"])
+@pytest.mark.parametrize("beside", [[], ["network_dim=8"]])  # read as ours, and as sd-scripts'
+def test_a_flag_that_switches_something_off_wins_over_the_file(
+    tmp_path: Path, flag: str, beside: list[str]
+) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(
+        "min_snr_gamma = 5\nmax_norm = 1.0\nclip_skip = 2\nsave_every_epochs = 2\nsample_every_steps = 9\n"
+        'caption_prefix = "a"\n'
+    )
+    before, after = load_config(path)[0].model_dump(), load_config(path, [flag, *beside])[0].model_dump()
+    changed = {name for name in before if before[name] != after[name]} - {"rank"}
+    ((name, now),) = [(name, after[name]) for name in changed]
+    assert now is None
+    assert before[name] is not None
+    resumed, notes = resumed_config(before, None, [flag, *beside])
+    assert getattr(resumed, name) is None
+    assert f"other than in that run: {name} = None" in str(notes).replace("rank = 8, ", "")
+
+
+def test_a_flag_without_an_off_position_is_refused_not_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "kohya.toml"
+    path.write_text(
+        'network_dim = 4\nmax_train_epochs = 13\nmax_token_length = "150"\n'
+        'comment = "x"\ntraining_comment = ""\n'
+    )
+    assert load_config(path)[0].token_length == 150
+    for flag in ("max_train_epochs=0", "max_token_length=0", "base="):
+        with pytest.raises(ConfigError):
+            load_config(path, [flag])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -45,6 +80,8 @@ def test_wrong_settings_are_named_with_their_rule(override: str, message: str) -
     "settings",
     [
         {"train_unet": False, "train_text_encoder": False},
+        {"unet_rate": 0, "text_encoder_rate": 0},
+        {"train_unet": False, "text_encoder_rate": 0},
         {"zero_terminal_snr": True, "target": "eps"},
         {"target": "flow", "min_snr_gamma": 5.0},
         {"multires_iterations": 6, "noise_offset": 0.1},
