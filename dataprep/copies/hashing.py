@@ -14,6 +14,7 @@ from PIL import Image
 _SIDE = 32  # px of the grey thumbnail; its DCT's lowest 8x8 make the hash
 _LOW = 8
 _NESTED_BORDERS = 3
+_BLED_PX, _BLED_SHARE = 4, 0.02  # lines, share of a side
 _ONE_BLOCK = 2**22  # px that Pillow surely holds in one piece
 _TIE = (
     1e-5  # coefficients this near to the median lie on a side by rounding; the least true gap is far larger
@@ -114,7 +115,7 @@ def trimmed(
     Args:
         image: mode RGB.
         light: the same in mode L, where it is at hand.
-        tolerance: how far a border pixel's grey may be from its line's median, grey levels.
+        tolerance: how far a border pixel may be from its line's median, levels, in grey and in each channel.
         least_share: each side keeps at least this share of its length, else it is not trimmed further.
     """
     grey = pixels_of(image.convert("L") if light is None else light)
@@ -122,6 +123,8 @@ def trimmed(
     for _ in range(_NESTED_BORDERS):
         inner = grey[top:bottom, left:right]
         cuts = [_run(lines, tolerance) for lines in (inner.T, inner, inner.T[::-1], inner[::-1])]
+        if any(cuts):
+            cuts = _of_one_colour(np.asarray(image.crop((left, top, right, bottom))), cuts, tolerance)
         new = left + cuts[0], top + cuts[1], right - cuts[2], bottom - cuts[3]
         small = new[2] - new[0] < least_share * image.width or new[3] - new[1] < least_share * image.height
         if not any(cuts) or small:
@@ -140,6 +143,24 @@ def _run(lines: NDArray[np.uint8], tolerance: int) -> int:
     low, high = max(0, level - tolerance), min(255, level + tolerance)
     differs = (lines.min(axis=1) < low) | (lines.max(axis=1) > high)
     return int(np.argmax(differs)) if differs.any() else len(lines)
+
+
+def _of_one_colour(inner: NDArray[np.uint8], cuts: list[int], tolerance: int) -> list[int]:
+    """Of lines of one grey those of one colour: a yellow balloon on white is no border.
+
+    Args:
+        inner: the picture, shape (H, W, 3).
+        cuts: lines of one grey at the left, top, right and bottom.
+        tolerance: as of `trimmed`.
+    """
+    sides = inner.swapaxes(0, 1), inner, inner.swapaxes(0, 1)[::-1], inner[::-1]
+    found = []
+    for lines, cut in zip(sides, cuts, strict=True):
+        colour = min((_run(lines[:cut, :, i], tolerance) for i in range(3)), default=0) if cut else 0
+        # JPEG's coarse colour lets what is within bleed into the last lines of a border.
+        bled = cut - colour <= max(_BLED_PX, _BLED_SHARE * len(lines))
+        found.append(cut if bled else colour)
+    return found
 
 
 def detail(grey: NDArray[np.uint8]) -> float:

@@ -57,6 +57,22 @@ def test_uniform_borders_are_trimmed(colour: str) -> None:
     assert hashing.trimmed(framed(colour, (10, 0, 14, 20))).size == pytest.approx((120, 90), abs=6)
 
 
+@pytest.mark.parametrize(
+    ("ground", "thing"), [((255, 255, 255), (255, 255, 90)), ((40, 90, 220), (150, 74, 30))]
+)
+def test_a_thing_of_the_grounds_grey_is_no_border(
+    ground: tuple[int, int, int], thing: tuple[int, int, int]
+) -> None:
+    picture = Image.new("RGB", (200, 150), ground)
+    picture.paste((10, 10, 10), (90, 30, 130, 120))
+    alone = hashing.trimmed(picture).width
+    fringed = picture.copy()  # as JPEG does to the colour of a border's last lines
+    fringed.paste(thing, (88, 30, 90, 120))
+    assert hashing.trimmed(fringed).width == alone
+    picture.paste(thing, (20, 40, 60, 100))
+    assert hashing.trimmed(picture).width == alone + 70
+
+
 def test_without_borders_nothing_is_trimmed() -> None:
     image = framed("black", (0, 0, 0, 0))
     assert hashing.trimmed(image) is image
