@@ -65,6 +65,7 @@ def test_a_thing_of_the_grounds_grey_is_no_border(
 ) -> None:
     picture = Image.new("RGB", (200, 150), ground)
     picture.paste((10, 10, 10), (90, 30, 130, 120))
+    picture.paste((200, 30, 30), (90, 60, 130, 90))
     alone = hashing.trimmed(picture).width
     fringed = picture.copy()  # as JPEG does to the colour of a border's last lines
     fringed.paste(thing, (88, 30, 90, 120))
