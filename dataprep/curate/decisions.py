@@ -134,11 +134,12 @@ def _hand_over(found: dict[Image, History], event: Event) -> None:
             continue
         handed = found[image]
         own = found.get((new, name), {})
-        if not follows:
+        if not follows or "box_scale" in event:
             handed = {number: scaled(what, event.get("box_scale")) for number, what in handed.items()}
         if not follows and summed(own).state is not None:  # whether this one stays is decided
             handed = {number: _without(what, "state") for number, what in handed.items()}
-        found[new, name] = handed | own
+        # A second line on the same file tells what the first did not know: its size.
+        found[new, name] = own | handed if follows else handed | own
 
 
 def summed(history: Mapping[int, Event], start: Hand | None = None) -> Hand:
@@ -200,10 +201,18 @@ def passed_on(events: Iterable[Event]) -> dict[str, str]:
     return others
 
 
-def follows(events: Iterable[Event], new: str, old: str) -> bool:
-    """Whether the decisions on the content `old` have gone over to `new` and not back since."""
+def follows(events: Iterable[Event], new: str, old: str, *, scaled: bool = False) -> bool:
+    """Whether the decisions on the content `old` have gone over to `new` and not back since.
+
+    Args:
+        events: that count, in order.
+        new: sha256 of what the file holds now.
+        old: of what it held.
+        scaled: only if they say how much larger the picture is.
+    """
     between = [e for e in events if {str(e.get("follows")), str(e.get("image"))} == {new, old}]
-    return bool(between) and str(between[-1]["image"]) == new
+    gone = bool(between) and str(between[-1]["image"]) == new
+    return gone and (not scaled or "box_scale" in between[-1])
 
 
 def image_of(event: Mapping[str, Any]) -> Image:
@@ -220,7 +229,7 @@ def decision(image: Image, who: Who, **what: Any) -> Event:  # noqa: ANN401 - an
         what: any of added, removed, order (lists of tags), caption (text or None for the machine's),
             follows (the sha256 that the file had before: its decisions go over to `image`), heir_of and
             heir_view (sha256 and view of a picture that is gone, of which this is a copy: the same),
-            box_scale (how many times its width and height are those of that one; else no box goes over),
+            box_scale (how many times its width and height are those of that one; None: no box goes over),
             state ("keep", "drop", None), box (left, top, right, bottom in px, or None), and for the record
             file, old and new (the caption's texts), base (names the writing that was edited), silent (those
             of `removed` that were not in the caption, but would take the place of those that were).

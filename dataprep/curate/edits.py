@@ -81,7 +81,7 @@ def plan(
     out: Path,
     lead: Lead,
     start: Mapping[Image, Hand] | None = None,
-    rewritten: Iterable[tuple[str, str, str]] = (),
+    rewritten: Iterable[tuple[str, str, str, Event]] = (),
     encoding: str | None = None,
 ) -> Plan:
     """Find edits and add up all decisions. Writes nothing.
@@ -90,19 +90,21 @@ def plan(
         out: the prepared folder; may not exist yet.
         lead: what training captions start with.
         start: what came with the raw pictures.
-        rewritten: path, old sha256 and new sha256 of raw files whose bytes changed.
+        rewritten: path, old sha256 and new sha256 of raw files whose bytes changed, and box_scale where the
+            picture has another size, None where it has another shape.
         encoding: of captions that are not UTF-8, where the user says it.
     Raises:
         InputError: the receipt or the journal cannot be read.
     """
     journal = read_journal(out)
     known = journal.effective()
+    rewritten = list(rewritten)
     followed = [
-        decision((new, ""), "file", follows=old, file=path)
-        for path, old, new in rewritten
-        if not follows(known, new, old)
+        decision((new, ""), "file", follows=old, file=path, **scale)
+        for path, old, new, scale in rewritten
+        if not follows(known, new, old, scaled=bool(scale))
     ]
-    now = {old: new for _, old, new in reversed(list(rewritten))}
+    now = {old: new for _, old, new, _ in reversed(rewritten)}
     known += followed
     copies = {_now(kept, now): [_now(one, now) for one in ones] for kept, ones in copies_in(out).items()}
     hands = in_groups(histories(known), start or {}, copies)

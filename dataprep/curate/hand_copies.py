@@ -73,8 +73,9 @@ def _without_lead(event: Event, lead: Lead, role: str) -> Event:
     for name in ("order", "caption", "box"):
         if name in event and name not in what and (name != "order" or event[name] is None):
             what[name] = lead.prose(event[name], role) if name == "caption" and event[name] else event[name]
-    if "caption" in what and "old" in event:
-        what["old"] = event["old"]  # in view of which it was written
+    for name, belongs_to in (("old", "caption"), ("from_raw", "added")):
+        if belongs_to in what and name in event:
+            what[name] = event[name]  # in view of what it was written; whether it came with a raw picture
     return what
 
 

@@ -275,7 +275,7 @@ def _raw_kept(raw: Hand, kept: Row, decided: Sequence[Hand]) -> Event:
     known = {key for hand in decided for key in (*hand.added, *hand.removed)}
     tags = [tag for key, tag in raw.added.items() if key in stood and key not in known]
     if tags and kept.get("hand_caption") is None:
-        return {"added": tags}
+        return {"added": tags, "from_raw": True}
     is_rewritten = any(hand.caption is not None for hand in decided)
     if raw.caption and not is_rewritten and kept.get("hand_caption") == _edited(raw.caption, kept):
         return {"caption": kept["hand_caption"]}
@@ -294,6 +294,19 @@ def _inheritance(old: Row, heir: Row, scale: Sequence[float] | None, what: Event
     event = decision(image, "file", heir_of=old["sha256"], file=heir["path"])
     event |= {"heir_view": old["view"]} if old.get("view") else {}
     return event | ({} if scale is None else {"box_scale": list(scale)}) | what
+
+
+def size_change(old: Row, new: Row) -> Event:
+    """What a line of the journal says of a file that holds another picture of the same now.
+
+    Returns:
+        Nothing where it is as large as it was, or that is not known; box_scale, None for another shape.
+    """
+    sides = [row.get(name) for row in (old, new) for name in ("width", "height")]
+    if not all(sides) or sides[:2] == sides[2:]:
+        return {}
+    a, b, c, d = (float(side) for side in sides if side)
+    return {"box_scale": [c / a, d / b] if same_shape(old, new) else None}
 
 
 def box_scale(old: Row, new: Row) -> tuple[float, float] | None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataprep.curate.captions import decode
-from dataprep.curate.decisions import ANY, JOURNAL, append, read_journal
+from dataprep.curate.decisions import ANY, JOURNAL, Event, append, read_journal
 from dataprep.curate.edits import Found, Plan, contents, plan
 from dataprep.curate.heirs import gone_pictures, held_by_none
 from dataprep.curate.inherited import no_place_text, without_place
@@ -155,7 +155,9 @@ def _planned(out: Path) -> Plan:
 
 
 def _planned_from(out: Path, last: LastRun) -> Plan:
-    return plan(out, last.lead, last.start, last.rewritten, last.encoding)
+    # No picture is opened for its size: the next run adds how much larger it is.
+    rewritten: list[tuple[str, str, str, Event]] = [(*item, {}) for item in last.rewritten]
+    return plan(out, last.lead, last.start, rewritten, last.encoding)
 
 
 def edits_text(out: Path) -> list[str]:

@@ -11,6 +11,7 @@ import http.client
 import io
 import json
 import os
+import re
 import threading
 import time
 import urllib.error
@@ -35,6 +36,8 @@ _OF_ALL_CODES: Final = frozenset(
 _LONGEST_WAIT_S: Final = 60.0
 _LONGEST_QUOTE: Final = 300  # characters of what the server says
 _JPEG_QUALITY: Final = 95
+_THOUGHTS: Final = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of models that reason aloud
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[。！？]")
 
 
 class Refused(RowError):
@@ -222,7 +225,9 @@ class Endpoint:
                 return _Said("", self._quoted(json.dumps(data["error"], ensure_ascii=False)), may_pass=True)
             choice = data["choices"][0]
             message = choice["message"]
-            text = _text(message.get("content"))
+            text = _THOUGHTS.sub("", _text(message.get("content"))).strip()
+            if choice.get("finish_reason") == "length":
+                text = _whole_sentences(text)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise MachineError(
                 f"caption: {self.base_url} answers otherwise than an OpenAI-compatible endpoint: "
@@ -239,6 +244,12 @@ class _Said:
     sentence: str
     fault: str
     may_pass: bool
+
+
+def _whole_sentences(text: str) -> str:
+    """The sentences of an answer that was cut off at its longest; "" if not even the first is whole."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
 
 
 def address_fault(url: str) -> str | None:

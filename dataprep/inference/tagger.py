@@ -306,18 +306,17 @@ def _tag_list(folder: Path) -> Path:
 
 
 def read_labels(folder: Path) -> Labels:
-    """The list of tags beside a network: `selected_tags.csv` (WD) or `tags.txt` (DeepDanbooru).
-
-    Raises:
-        ModelError: there is none, or it cannot be read.
-    """
+    """The tags beside a network, in `selected_tags.csv` (WD) or `tags.txt` (DeepDanbooru). Raises ModelError."""
     path = _tag_list(folder)
     try:
         text = path.read_text(encoding="utf-8-sig")
         labels = _csv_labels(text, path) if path.suffix == ".csv" else _text_labels(text, path.parent)
-        return _with_tables(labels, path.parent)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: cannot be read as a list of tags: {error!r}") from error
+    try:
+        return _with_tables(labels, path.parent)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path.parent}/thresholds: wanted a number for each tag: {error!r}") from error
 
 
 def _says_categories(path: Path) -> bool:
@@ -395,5 +394,5 @@ def _with_tables(labels: Labels, folder: Path) -> Labels:
         with (folder / "thresholds.csv").open(encoding="utf-8-sig", newline="") as file:
             given |= {row.get("name") or row["tag"]: float(row["threshold"]) for row in csv.DictReader(file)}
     of_categories = {name: value for name, value in given.items() if name in CATEGORIES.values()}
-    per_tag = {label_spelling(name): value for name, value in given.items() if name not in of_categories}
+    per_tag = {label_spelling(n): value for n, value in given.items() if n not in of_categories}
     return replace(labels, thresholds={**labels.thresholds, **per_tag}, category_thresholds=of_categories)

@@ -20,7 +20,17 @@ from dataprep.curate.decisions import Event, Hand, History, Image, append, image
 from dataprep.curate.edits import Found, Lead, Plan, contents, plan
 from dataprep.curate.encodings import EncodingName
 from dataprep.curate.hand_copies import as_text
-from dataprep.curate.heirs import Before, before, by_copy, by_look, by_name, lost_edits, lost_text, remember
+from dataprep.curate.heirs import (
+    Before,
+    before,
+    by_copy,
+    by_look,
+    by_name,
+    lost_edits,
+    lost_text,
+    remember,
+    size_change,
+)
 from dataprep.curate.journal_guard import check_whole, keep, loss
 from dataprep.curate.leads import Leads, known_leads, pairs
 from dataprep.curate.raw_captions import RawCaptions, raw_hands, whole_caption
@@ -36,7 +46,7 @@ log = logging.getLogger("dataprep.curate")
 
 _NAMED = 5
 _STAYS = "what was decided by hand stays with it"
-_STAYS_OUT = "it was left out by hand, and stays out (`dataprep undo` brings it back)"
+_STAYS_OUT = 'it was left out by hand, and stays out ("state": "keep" in decisions.jsonl takes it in)'
 _OTHER_PICTURE = 16  # Hamming distance, bits of 64: far beyond what saving again changes
 
 HAND = pa.schema(
@@ -140,7 +150,7 @@ class Curate(Stage, frozen=True):
         start, now = raw_hands(rows, self.captions), {row["sha256"] for row in rows}
 
         def planned_with(pairs: list[tuple[Row, Row]]) -> Plan:
-            moved = [(row["path"], old["sha256"], row["sha256"]) for old, row in pairs]
+            moved = [(row["path"], old["sha256"], row["sha256"], size_change(old, row)) for old, row in pairs]
             return plan(context.out, self.lead, start, moved, self.caption_encoding)
 
         def lost_in(planned: Plan) -> list[Image]:
@@ -250,12 +260,14 @@ def _followed(context: Context, old: Row, row: Row, out: AbstractSet[Image]) -> 
     )
     seen = _look(context, row) if old.get("phash") else None
     far = seen is not None and (int(seen[0], 16) ^ int(old["phash"], 16)).bit_count() > _OTHER_PICTURE
+    lost_crop = size_change(old, row).get("box_scale", ()) is None
+    but = ", but for a crop by hand: it has another shape" if lost_crop else ""
     if far:
         return (
-            f"{head} and shows another picture; what was decided by hand for the old one is kept: look at "
-            "its caption, and at its crop if you set one"
+            f"{head} and shows another picture; what was decided by hand for the old one is kept{but}: look "
+            "at its caption, and at its crop if you set one"
         )
-    return f"{head}; {_STAYS_OUT if (row['sha256'], row['view'] or '') in out else _STAYS}"
+    return f"{head}; {_STAYS_OUT if (row['sha256'], row['view'] or '') in out else _STAYS}{but}"
 
 
 def restore_names(out: Path, found: Iterable[Found]) -> None:

@@ -68,8 +68,10 @@ def _hand(cell: Mapping[str, Any], settings: Prune) -> Hand:
         return unique(_own(tag, settings) for tag in tags)
 
     history = history_of(cell)
-    since = {tag_key(tag) for n, what in history.items() if n != RAW for tag in what.get("added") or ()}
-    beside = {tag_key(tag) for tag in own(history.get(RAW, {}).get("added") or ())} - since
+    told: dict[bool, list[str]] = {True: [], False: []}  # with a raw picture, by a person
+    for number, what in history.items():
+        told[number == RAW or "from_raw" in what].extend(what.get("added") or ())
+    beside = {tag_key(tag) for tag in own(told[True])} - {tag_key(tag) for tag in told[False]}
     removed = {tag_key(tag) for tag in cell["hand_removed"] or ()}
     pairs = [(tag, _own(tag, settings)) for tag in cell["hand_added"] or ()]
     # What `sks dress` became, `dress`, may have been removed since by that name.

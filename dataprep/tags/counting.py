@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +57,15 @@ def rows_of(
 
 def _people(told: set[str], hand: Hand) -> int:
     """How many people a picture shows, 0 where nobody says."""
-    by_hand = {tag_key(tag) for tag in (*hand.added, *hand.raw, *tags_of(hand.caption or ""))}
-    count = people(frozenset(by_hand))
-    return (people(frozenset(told - {tag_key(tag) for tag in hand.removed})) if count is None else count) or 0
+
+    def count(tags: Iterable[str]) -> int | None:
+        return people(frozenset(map(tag_key, tags)))
+
+    if hand.caption is not None and (said := count(tags_of(hand.caption))) is not None:
+        return said
+    beside = count(hand.raw) is not None  # then the tagger's own count is not in the caption
+    left = hand.raw if beside else told
+    return count({*map(tag_key, left)} - {*map(tag_key, hand.removed)} | {*map(tag_key, hand.added)}) or 0
 
 
 def _one_a_picture(region: pa.ChunkedArray, active: NDArray[np.bool_]) -> NDArray[np.bool_]:

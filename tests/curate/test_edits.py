@@ -432,9 +432,9 @@ def test_an_edit_in_a_renamed_pair_is_found(out: Path) -> None:
 def test_an_edit_of_a_picture_with_new_bytes_belongs_to_its_new_content(out: Path) -> None:
     append(out, [{"image": "sha-a", "added": ["old"]}])
     caption(out, "a").write_text("sks girl, 1girl, kaga (azur lane), hat", encoding="utf-8")
-    planned = plan(out, LEAD, rewritten=[("a.png", "sha-a", "sha-new")])
+    planned = plan(out, LEAD, rewritten=[("a.png", "sha-a", "sha-new", {})])
     hand = planned.hands["sha-new", ""]
     assert (list(hand.added), list(hand.removed)) == (["old", "hat"], ["blush"])
     append(out, planned.events)
-    again = plan(out, LEAD, rewritten=[("a.png", "sha-a", "sha-new")])  # the run was killed
+    again = plan(out, LEAD, rewritten=[("a.png", "sha-a", "sha-new", {})])  # the run was killed
     assert (again.events, again.hands) == ([], planned.hands)

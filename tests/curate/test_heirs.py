@@ -11,7 +11,7 @@ from PIL import Image
 from dataprep.check import check
 from dataprep.curate.decisions import Hand, append, decision, histories, passed_on, read_journal
 from dataprep.curate.heirs import Before, by_copy, by_look, by_name, gone_pictures, lost_edits
-from dataprep.curate.snapshots import edits_text
+from dataprep.curate.snapshots import edits_text, undo
 from dataprep.run import read_manifest
 
 
@@ -152,6 +152,56 @@ def test_a_picture_left_out_is_known_by_its_look_when_it_comes_as_another_file(
     assert edited.row("other.webp")["state"] == "dropped"
     edited.run()
     assert edited.row("other.webp")["state"] == "dropped"
+
+
+@pytest.mark.parametrize("new", ["001.png", "001.webp", "elsewhere.png"])
+@pytest.mark.parametrize("factor", [2, 0.5])
+def test_a_crop_by_hand_goes_over_to_the_same_picture_in_another_size(
+    hand_work: Any, new: str, factor: float
+) -> None:
+    box = {"left": 100, "top": 60, "right": 300, "bottom": 260}
+    hand_work.run()
+    append(hand_work.out, [decision((hand_work.row("001.png")["sha256"], ""), "command", box=box)])
+    hand_work.run()
+    hand_work.enlarge("001.png", "bigger.png", factor)
+    (hand_work.raw / "001.png").unlink()
+    (hand_work.raw / "bigger.png").rename(hand_work.raw / new)
+    if new.endswith("webp"):
+        saved_again(hand_work.raw, new, "bigger.webp")
+        (hand_work.raw / "bigger.webp").rename(hand_work.raw / new)
+    hand_work.caption("001.png").write_text(hand_work.text("001.png") + ", my dog")
+    undo(hand_work.out)  # it journals that the file has new bytes, and knows no size
+    for _ in range(2):
+        hand_work.run()
+        assert hand_work.row(new)["hand_box"] == {side: round(px * factor) for side, px in box.items()}
+
+
+def test_a_crop_by_hand_does_not_go_over_to_another_shape(hand_work: Any) -> None:
+    box = {"left": 100, "top": 60, "right": 300, "bottom": 260}
+    hand_work.run()
+    append(hand_work.out, [decision((hand_work.row("001.png")["sha256"], ""), "command", box=box)])
+    hand_work.run()
+    with Image.open(hand_work.raw / "001.png") as image:
+        image.crop((0, 0, image.width, image.height * 9 // 10)).save(hand_work.raw / "001.png")
+    told = hand_work.run()
+    assert any("001.png" in line and "but for a crop by hand: it has another shape" in line for line in told)
+    assert hand_work.row("001.png")["hand_box"] is None
+
+
+def test_a_tag_from_beside_a_copy_that_is_gone_is_nobodys_edit(hand_work: Any) -> None:
+    beside = hand_work.raw / "big.txt"
+    hand_work.enlarge("000.png", "big.png", 2)
+    beside.write_text("teacup, hat")
+    hand_work.run()
+    (hand_work.raw / "big.png").unlink()
+    beside.unlink()
+    hand_work.run()
+    assert {"teacup", "hat"} <= set(hand_work.text("000.png").split(", "))
+    hand_work.overrides = ('prune.absorb=["hat"]',)
+    told = hand_work.run()
+    assert "hat" not in hand_work.text("000.png").split(", ")
+    assert "teacup" in hand_work.text("000.png").split(", ")
+    assert not any("by hand" in line for line in told)
 
 
 @pytest.mark.parametrize("tag", ["", ", my dog"])

@@ -187,6 +187,31 @@ def test_an_answer_without_a_sentence_is_told_with_its_reason(server: Server, sl
         endpoint(server.url, slept).sentence(PICTURE)
 
 
+@pytest.mark.parametrize(
+    ("said", "reason", "kept"),
+    [
+        ("A girl waves. She is standing in the", "length", "A girl waves."),
+        ("Version 1.5 of it. Then", "length", "Version 1.5 of it."),
+        ("<think>What is this? A hat.</think>\nA hat.", "stop", "A hat."),
+        ("A girl waves", "stop", "A girl waves"),
+    ],
+)
+def test_a_caption_is_whole_sentences_and_no_thoughts(
+    server: Server, slept: list[float], said: str, reason: str, kept: str
+) -> None:
+    answer = {"choices": [{"message": {"content": said}, "finish_reason": reason}]}
+    server.answers = [(200, json.dumps(answer))]
+    assert endpoint(server.url, slept).sentence(PICTURE) == kept
+
+
+@pytest.mark.parametrize("said", ["A girl who is standing in the", "<think>What is this? A hat."])
+def test_an_answer_without_one_whole_sentence_is_none(server: Server, slept: list[float], said: str) -> None:
+    answer = {"choices": [{"message": {"content": said}, "finish_reason": "length"}]}
+    server.answers = [(200, json.dumps(answer))]
+    with pytest.raises(Refused, match=r"without a sentence.*length"):
+        endpoint(server.url, slept).sentence(PICTURE)
+
+
 def test_an_answer_in_parts_is_read(server: Server, slept: list[float]) -> None:
     parts = [{"type": "text", "text": "A hat."}, {"type": "reasoning", "text": "hm"}]
     server.answers = [(200, json.dumps({"choices": [{"message": {"content": parts}}]}))]

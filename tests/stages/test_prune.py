@@ -206,6 +206,8 @@ def test_how_many_people_there_are_is_said_by_hand_before_the_tagger(by_hand: di
         or "not in the caption" in rules(result, 12)["pink hair"]
     )
     assert "of 12 single" in rules(result, 0)["pink hair"]
+    couple = picture(CONSTANT, hand_added=["1boy"], hand_removed=["solo"])  # beside the tagger's 1girl
+    assert "of 12 single" in rules(pruned([*a_set(), couple]), 0)["pink hair"]
     two = picture({"2girls": 0.9, "pink hair": 0.9}, hand_removed=["2girls"])
     assert "of 13 single" in rules(pruned([*a_set(), two]), 0)["pink hair"]
 
