@@ -306,7 +306,7 @@ def _tag_list(folder: Path) -> Path:
 
 
 def read_labels(folder: Path) -> Labels:
-    """The tags beside a network, in `selected_tags.csv` (WD) or `tags.txt` (DeepDanbooru). Raises ModelError."""
+    """The tags beside a network: `selected_tags.csv` (WD) or `tags.txt` (DeepDanbooru). Raises ModelError."""
     path = _tag_list(folder)
     try:
         text = path.read_text(encoding="utf-8-sig")
