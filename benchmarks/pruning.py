@@ -141,6 +141,7 @@ def large_table(rows: int) -> pa.Table:
         "role": pa.array(["train"] * rows),
         "state": pa.array(["active"] * rows),
         "hand_added": pa.array(by_hand, pa.list_(pa.string())),
+        "hand_history": pa.array(['[[0, {"added": ["mine"]}]]' if tags else None for tags in by_hand]),
     }
     return pa.table(columns, schema=Prune.needs)
 
