@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Final
@@ -14,7 +15,8 @@ from dataprep.pictures.formats import keeps_scans
 # Bytes a pixel with Pillow 13: what the decoder holds of its own, the bytes that it hands over, the picture.
 _PER_PIXEL: Final = {"WEBP": 16.0, "JPEG2000": 20.0, "AVIF": 13.0, "HEIF": 12.0, "JXL": 16.0}
 _AVIF_ALPHA = 16.0
-_LATER_FRAME = 12.0  # the frame, the one before it and what is put behind it
+# The picture so far, the frame, what is put behind it; of PNG the frame in two forms, and both put together.
+_LATER_FRAME: Final = {"GIF": 12.0, "PNG": 24.0}
 PLAIN: Final = 6.4  # so that the largest picture that is decoded by default, 150 million px, takes 1 GB
 LARGE_PX: Final = 64_000_000  # pictures beyond are never held whole in a second form
 _SMALL_PX = 2_000_000  # pictures up to this never wait for others
@@ -33,8 +35,8 @@ def per_pixel(image: Image.Image, stream: IO[bytes]) -> float:
     if image.format in _PER_PIXEL:
         deep = image.format == "AVIF" and image.mode != "RGB"
         return _AVIF_ALPHA if deep else _PER_PIXEL[image.format]
-    if image.format in {"GIF", "PNG"} and image.tell():
-        return _LATER_FRAME
+    if image.format in _LATER_FRAME and image.tell():
+        return _LATER_FRAME[image.format]
     held = _held(image.mode)
     if image.format in {"JPEG", "MPO"}:
         return held + (_coefficients(image) if keeps_scans(image, stream) else 0.0)
@@ -104,6 +106,8 @@ def give_back_afterwards(size: tuple[int, int]) -> None:
 class Room:
     """Memory for decoding. Who does not fit in waits for the others, in order; one alone always fits.
 
+    Who needs none enters at once, past all who wait.
+
     Args:
         most_bytes: what those inside may take together.
     """
@@ -111,21 +115,36 @@ class Room:
     def __init__(self, most_bytes: int = _ROOM_BYTES) -> None:
         self.most_bytes = most_bytes
         self._taken = 0
-        self._door = threading.Lock()
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
     def taken(self, need_bytes: int) -> Iterator[None]:
         """Hold so much of it, once it is there. Not to be asked for twice by one thread."""
-        with self._door, self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + need_bytes <= self.most_bytes)
-            self._taken += need_bytes
+        if need_bytes <= 0:
+            yield
+            return
+        self._enter(need_bytes)
         try:
             yield
         finally:
             with self._changed:
                 self._taken -= need_bytes
                 self._changed.notify_all()
+
+    def _enter(self, need_bytes: int) -> None:
+        turn = object()
+        with self._changed:
+            self._waiting.append(turn)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is turn and self._fits(need_bytes))
+                self._taken += need_bytes
+            finally:  # also where Ctrl-C ended the waiting
+                self._waiting.remove(turn)
+                self._changed.notify_all()
+
+    def _fits(self, need_bytes: int) -> bool:
+        return not self._taken or self._taken + need_bytes <= self.most_bytes
 
 
 ROOM: Final = Room()  # of this process

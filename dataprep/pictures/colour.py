@@ -24,7 +24,7 @@ _BRIGHTEST = 8.0  # times white: the light that a float picture may have and sti
 _DARKEST = 4096.0  # greatest value under which a float picture counted to 65535 would be all but black
 _WHITE = "dataprep white"  # in a picture's info: what its white level was found to be
 _STRIP_PIXELS = 8 << 20  # up to which a picture is resolved at once
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
 def to_srgb(image: Image.Image, alpha: Alpha) -> Image.Image:
@@ -46,6 +46,11 @@ def to_srgb(image: Image.Image, alpha: Alpha) -> Image.Image:
     canvas = Image.new("RGB", rgb.size, _BACKGROUND[alpha])
     canvas.paste(rgb, mask=mask)
     return canvas
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    """A decoded picture of any mode in its own colours, 8 bits, mode RGBA. Raises ValueError."""
+    return _rgba(_eight_bits(image))
 
 
 def opacity(image: Image.Image) -> Image.Image | None:
@@ -160,22 +165,27 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Opaque picture and its 8-bit alpha, None where nothing is transparent."""
     if not image.has_transparency_data:
         return image, None
-    key = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:  # of 16 bits, and Pillow reads 8
-        image = image.copy()
-        image.info["transparency"] = tuple(value >> 8 for value in key)
-    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    rgba = _rgba(image)
     alpha = rgba.getchannel("A")
     mask = None if alpha.getextrema() == (255, 255) else alpha
     grey = image.mode in {"LA", "La", "L", "1"}
     return rgba.convert("RGB").convert("L") if grey else rgba.convert("RGB"), mask
 
 
+def _rgba(image: Image.Image) -> Image.Image:
+    """A picture of 8 bits with its transparency as alpha."""
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:  # of 16 bits, and Pillow reads 8
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+
+
 def _managed(image: Image.Image, icc: bytes) -> Image.Image | None:
     """The picture through its profile; None if the profile is broken or is not one for such a picture."""
     if image.mode == "P":
         image = image.convert("RGB")
-    transform = _transform(icc, "L" if image.mode in _GREY_MODES else image.mode)
+    transform = _transform(icc, "L" if image.mode in GREY_MODES else image.mode)
     if transform is None:
         return None
     wanted, apply = transform

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from dataprep.errors import RowError
+from dataprep.pictures.apng import AnimatedPng
 from dataprep.pictures.burden import decoding_bytes, give_back_afterwards
 from dataprep.pictures.formats import (
     DECODE_ERRORS,
@@ -32,6 +33,7 @@ from dataprep.pictures.formats import (
 )
 
 _ORIENTATION = 0x0112  # EXIF tag
+_ICC_PROFILE = 34675  # TIFF tag
 _MOST_FRAMES = 10_000  # a damaged header may claim billions
 _MOST_KEPT_BYTES = 64 << 20  # what a decoder may hold that waits for its next frame
 _WARNERS = r"PIL\.|dataprep\.pictures"
@@ -114,7 +116,8 @@ def _at(decoder: _Decoder, frame: int, path: Path) -> Iterator[Image.Image]:
     """The picture at a frame; a decoder that did well is kept for the next frame, if it is small."""
     try:
         if frame:
-            decoder.image.seek(frame)
+            _go(decoder, frame)
+        _take_own_profile(decoder.image)
     except DECODE_ERRORS as error:
         decoder.stream.close()
         raise row_error("unreadable", error, path) from error
@@ -128,6 +131,23 @@ def _at(decoder: _Decoder, frame: int, path: Path) -> Iterator[Image.Image]:
         _last.decoder = decoder
     else:
         decoder.stream.close()
+
+
+def _go(decoder: _Decoder, frame: int) -> None:
+    """To a later frame, which is to be the same whatever was decoded before."""
+    if isinstance(decoder.image, PngImagePlugin.PngImageFile) and decoder.image.is_animated:
+        decoder.image = AnimatedPng(decoder.image, decoder.stream)
+    if isinstance(decoder.image, TiffImagePlugin.TiffImageFile) and decoder.frame != frame:
+        decoder.image._im = None  # what is missing in a damaged page would show the page before it
+    decoder.image.seek(frame)
+
+
+def _take_own_profile(image: Image.Image) -> None:
+    """The profile of this page of a TIFF: Pillow keeps that of another for a page that has none."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.info.pop("icc_profile", None)
+        if isinstance(profile := image.tag_v2.get(_ICC_PROFILE), bytes):
+            image.info["icc_profile"] = profile
 
 
 def _identity(found: os.stat_result) -> _Identity:

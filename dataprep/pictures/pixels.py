@@ -37,6 +37,7 @@ from dataprep.pictures.strips import view_in_strips
 
 # Raise it when the same file and policy give other pixels.
 PIXELS_VERSION = 2
+_LATER_FRAMES_VERSION = 1  # the same of frames and pages that are not the first
 
 Filter = Literal["lanczos", "kohya", "nearest"]  # how views are resized, see views.py
 
@@ -69,7 +70,9 @@ class PixelPolicy:
         if self.filter == PixelPolicy.filter:
             del chosen["filter"]  # keys from before there was a choice stay what they were
         version = PIXELS_VERSION + bool(self.salvage)  # with thumbnails, files were not taken for cut off
-        return digest("pixels", version, chosen, sha256) + (f"#{frame}" if frame else "")
+        if frame:
+            return digest("pixels", version, chosen, sha256, _LATER_FRAMES_VERSION) + f"#{frame}"
+        return digest("pixels", version, chosen, sha256)
 
 
 def frame_of(pixels_key: str) -> int:
@@ -121,7 +124,7 @@ def probe(
         late = cut_off or (image.format == "PNG" and has_late_metadata(stream))  # rare
         final = not late or (limits or Limits()).allow(*image.size, weight)
         if late and final:
-            with ROOM.taken(decoding_bytes(image, stream)):
+            with ROOM.taken(loading_bytes(image, stream, 1.0, whole=False)):
                 image, whole = decoded(image, path, salvage if cut_off else 0.0), not cut_off
         width, height = image.size
         if max(width, height) > _GREATEST_SIDE:
@@ -174,7 +177,7 @@ def load_view(
 ) -> Image.Image | None:
     """A box of a picture so large that it is not to be held whole, at a size; None of all other pictures.
 
-    The same as `views.render` makes of `load_rgb` by Lanczos.
+    By Lanczos, as `view_in_strips` does it, which for tall boxes differs by a few levels from `views.render`.
 
     Raises:
         RowError: as `load_rgb`.
@@ -278,12 +281,13 @@ class PixelCache:
     ) -> Image.Image | None:
         """The view of a picture that is too large to be held, as `load_view` gives it; None of all others.
 
+        Even where the picture is held, so that the view is the same whatever was loaded before.
+
         Raises:
             RowError: as `load_rgb`.
         """
-        with self._lock:
-            if self.policy.filter != "lanczos" or key in self._held:
-                return None
+        if self.policy.filter != "lanczos":
+            return None
         edges = Box(box["left"], box["top"], box["right"], box["bottom"])
         return self.stamps.guarded(
             path, lambda: load_view(path, self.policy, edges, width, height, frame_of(key))

@@ -21,9 +21,10 @@ def view_in_strips(
     width: int,
     height: int,
 ) -> Image.Image:
-    """The box, upright, resolved, cut and resized by Lanczos: the very pixels of doing so with the whole.
+    """The box, upright, resolved, cut and resized by Lanczos: first in width, then in height.
 
-    Lanczos goes over the rows first, each by itself, and then over the columns of what that has made.
+    The very pixels of resizing the whole in these two steps, whatever the strips. Pillow asked to do both at
+    once goes over the columns first where that is less work, in tall boxes, and rounds otherwise in between.
 
     Args:
         image: decoded, any mode, as it lies in its file.

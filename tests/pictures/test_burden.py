@@ -12,7 +12,8 @@ from PIL import Image
 
 from dataprep.pictures.burden import Room, per_pixel
 from dataprep.pictures.opened import opened
-from dataprep.pictures.pixels import probe
+from dataprep.pictures.pixels import Limits, probe
+from dataprep.stages.scan import Scan
 
 _PEAK = """
 import sys
@@ -54,6 +55,31 @@ def test_progressive_jpeg_takes_its_coefficients_too(tmp_path: Path) -> None:
     drawn().save(tmp_path / "coarse.jpg", progressive=True, subsampling=2)
     assert cost(tmp_path / "fine.jpg") == 4 + 3 * 2
     assert cost(tmp_path / "coarse.jpg") == 4 + 1.5 * 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "how", "most"),
+    [
+        ("RGB", {"subsampling": 0}, 150),
+        ("RGB", {"subsampling": 2}, 150),
+        ("RGB", {"subsampling": 2, "progressive": True}, 137),
+        ("RGB", {"subsampling": 0, "progressive": True}, 96),
+        ("CMYK", {}, 150),
+        ("CMYK", {"progressive": True}, 80),
+    ],
+)
+def test_jpeg_is_decoded_up_to_the_size_that_the_setting_tells(
+    tmp_path: Path, mode: str, how: dict[str, int], most: int
+) -> None:
+    drawn(mode).save(tmp_path / "a.jpg", **how)
+    limits = Limits(area=150e6)
+    side = int((most * 1e6) ** 0.5)
+    assert limits.allow(side, side, probe(tmp_path / "a.jpg").burden)
+    assert not limits.allow(side, side * 102 // 100, probe(tmp_path / "a.jpg").burden)
+    assert limits.allow(12_000, 9_000, probe(tmp_path / "a.jpg").burden) == (most > 108)
+    told = Scan.model_fields["max_megapixels"].description
+    assert told is not None
+    assert (f" {most} in " if most < 150 else "default 150") in told
 
 
 def test_a_tiff_of_one_strip_is_unpacked_at_once(tmp_path: Path) -> None:
@@ -119,4 +145,62 @@ def test_room_is_free_again_after_an_error() -> None:
     with pytest.raises(ValueError, match="x"), room.taken(80):
         raise ValueError("x")
     with room.taken(90):
+        pass
+
+
+def entered(room: Room, need: int, into: list[int], go: threading.Event) -> threading.Thread:
+    """A thread that enters a room, writes down that it did, and stays until told."""
+
+    def stay() -> None:
+        with room.taken(need):
+            into.append(need)
+            go.wait(5)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    return thread
+
+
+def test_who_needs_nothing_enters_past_those_who_wait() -> None:
+    room, inside, go = Room(100), list[int](), threading.Event()
+    threads = [entered(room, 80, inside, go), entered(room, 90, inside, go), entered(room, 500, inside, go)]
+    time.sleep(0.05)
+    small = entered(room, 0, inside, go)
+    time.sleep(0.05)
+    assert inside == [80, 0]
+    go.set()
+    for thread in [*threads, small]:
+        thread.join(5)
+    assert inside == [80, 0, 90, 500]
+
+
+def test_one_over_the_budget_gets_its_turn_among_smaller_ones() -> None:
+    room, inside, go = Room(100), list[int](), threading.Event()
+    first = entered(room, 60, inside, go)
+    time.sleep(0.05)
+    over = entered(room, 500, inside, go)
+    time.sleep(0.05)
+    later = [entered(room, 10, inside, go) for _ in range(5)]  # would fit beside the first, again and again
+    time.sleep(0.05)
+    assert inside == [60]
+    go.set()
+    for thread in [first, over, *later]:
+        thread.join(5)
+    assert inside == [60, 500, *[10] * 5]
+
+
+def test_who_gave_up_waiting_does_not_bar_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room(100)
+
+    def interrupted(_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with room.taken(80):
+        with monkeypatch.context() as patched:
+            patched.setattr(room._changed, "wait_for", interrupted)
+            with pytest.raises(KeyboardInterrupt), room.taken(50):
+                pass
+        with room.taken(20):
+            pass
+    with room.taken(100):
         pass

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import random
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, TiffImagePlugin
 
 from dataprep.errors import RowError
 from dataprep.pictures import opened
-from dataprep.pictures.pixels import PixelPolicy, load_rgb, load_small
+from dataprep.pictures.pixels import PixelPolicy, load_mask, load_rgb, load_small, probe
 
 POLICY = PixelPolicy()
 ANIMATED = ["a.gif", "a.webp", "a.png", "a.tif", "a.avif"]
@@ -63,6 +66,103 @@ def test_frames_are_the_same_one_after_another_as_each_by_itself(
         assert np.array_equal(np.asarray(found), expected)
     for frame in (3, 3, 9, 2, 11, 0, 5):
         assert np.array_equal(np.asarray(load_rgb(path, POLICY, frame)), alone[frame])
+
+
+def drawn(kind: str, count: int = 8) -> list[Image.Image]:
+    """Patches of noise that move over nothing, half of it, or a colour."""
+    ground = {"transparent": (0, 0, 0, 0), "half": (200, 100, 50, 120), "opaque": (200, 100, 50, 255)}[kind]
+    rng, frames = np.random.default_rng(3), []
+    for number in range(count):
+        frame = Image.new("RGBA", (64, 48), ground)
+        patch = rng.integers(0, 256, (20, 20, 4), np.uint8)
+        patch[..., 3] = 255 if kind == "opaque" else rng.choice([0, 255], (20, 20))
+        frame.paste(Image.fromarray(patch), (5 * number, 3 * number))
+        frames.append(frame)
+    return frames
+
+
+def variants(folder: Path) -> Iterator[Path]:
+    """Animations of every form, disposal and transparency."""
+    for kind in ("transparent", "half", "opaque"):
+        first, *others = drawn(kind)
+        more = {"save_all": True, "append_images": others}
+        for disposal in range(4):
+            path = folder / f"{kind}{disposal}.gif"
+            first.save(path, disposal=disposal, optimize=False, **more)
+            yield path
+        for disposal, blend, own in itertools.product(range(3), range(2), (False, True)):
+            path = folder / f"{kind}{disposal}{blend}{own}.png"
+            first.save(path, disposal=disposal, blend=blend, default_image=own, **more)
+            yield path
+        for name in ("webp", "avif"):
+            first.save(folder / f"{kind}.{name}", **more)
+            yield folder / f"{kind}.{name}"
+
+
+def looks(path: Path, policy: PixelPolicy, frame: int) -> tuple[bytes, bytes | None]:
+    probe(path, policy, frame)  # looks through the file that the decoder reads
+    mask = load_mask(path, policy, frame)
+    return load_rgb(path, policy, frame).tobytes(), None if mask is None else mask.tobytes()
+
+
+def test_no_frame_depends_on_the_way_there(tmp_path: Path) -> None:
+    ways = random.Random(0)
+    for path in variants(tmp_path):
+        for policy in (PixelPolicy(), PixelPolicy(alpha="colour")):
+            alone, frames = [], list(range(probe(path).frames))
+            assert len(frames) > 1, path.name
+            for frame in frames:
+                opened._last.decoder = None
+                alone.append(looks(path, policy, frame))
+            for order in (frames, frames[::2], frames[1::3], ways.choices(frames, k=12)):
+                opened._last.decoder = None
+                for frame in order:
+                    assert looks(path, policy, frame) == alone[frame], (path.name, policy, order, frame)
+
+
+def pages(path: Path, made: list[tuple[Image.Image, dict[str, object]]]) -> Path:
+    """A TIFF of these pages, each with settings of its own."""
+    with TiffImagePlugin.AppendingTiffWriter(str(path), True) as file:
+        for image, how in made:
+            image.save(file, format="TIFF", **how)
+            file.newFrame()
+    return path
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_page_is_seen_through_its_own_profile_only(
+    tmp_path: Path, first: bool, linear_profile: Callable[[str], bytes]
+) -> None:
+    patch = drawn("opaque")[2].convert("RGB")
+    managed = {"icc_profile": linear_profile("RGB ")}
+    has = [bool(number % 2) != first for number in range(6)]
+    path = pages(tmp_path / "a.tif", [(patch, managed if own else {}) for own in has])
+    for order in (range(6), range(5, -1, -1), (0, 2, 3, 5), (4,), (1, 4), (3, 3, 4, 4)):
+        opened._last.decoder = None
+        for page in order:
+            plain = np.array_equal(np.asarray(load_rgb(path, POLICY, page)), np.asarray(patch))
+            assert plain != has[page], (order, page)
+
+
+def test_pages_of_other_modes_sizes_and_positions_leave_nothing_behind(tmp_path: Path) -> None:
+    rng, made = np.random.default_rng(0), []
+    for number, mode in enumerate(["RGB", "P", "L", "RGBA", "1", "CMYK", "I;16", "LA", "P", "RGB"]):
+        size = (64 + number % 3, 48 + number % 2)
+        picture = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 4), np.uint8))
+        deep = Image.fromarray(rng.integers(0, 65536, (size[1], size[0]), np.uint16))
+        image = (
+            deep if mode == "I;16" else picture if mode == "RGBA" else picture.convert("RGB").convert(mode)
+        )
+        made.append(
+            (image, {"compression": ["raw", "tiff_lzw"][number % 2], "tiffinfo": {274: number % 8 + 1}})
+        )
+    path, alone = pages(tmp_path / "a.tif", made), []
+    for page in range(10):
+        opened._last.decoder = None
+        alone.append(looks(path, POLICY, page))
+    for order in (range(1, 10), range(2, 10, 3), (1, 9, 4, 4, 8, 0, 3)):
+        opened._last.decoder = None
+        assert [looks(path, POLICY, page) for page in order] == [alone[page] for page in order]
 
 
 def test_the_same_frame_is_there_whole_and_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

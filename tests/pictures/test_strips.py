@@ -37,7 +37,8 @@ def noise(mode: str, size: tuple[int, int] = (140, 90)) -> Image.Image:
 def check(path: Path, policy: PixelPolicy, box: Box, width: int, height: int) -> None:
     found = load_view(path, policy, box, width, height)
     assert found is not None
-    expected = render(load_rgb(path, policy), box.as_dict(), width, height)
+    narrowed = render(load_rgb(path, policy), box.as_dict(), width, box.height)
+    expected = render(narrowed, Box(0, 0, width, box.height).as_dict(), width, height)
     assert found.mode == "RGB"
     assert np.array_equal(np.asarray(found), np.asarray(expected))
 
@@ -56,6 +57,40 @@ def test_a_view_in_strips_is_upright(tmp_path: Path, orientation: int, suffix: s
     size = (140, 90) if orientation < 5 else (90, 140)
     noise("RGB", size).save(tmp_path / f"a.{suffix}", exif=exif)
     check(tmp_path / f"a.{suffix}", PixelPolicy(), BOX, 32, 24)
+
+
+TALL = [((80, 133), (32, 24)), ((100, 400), (32, 24)), ((100, 300), (64, 128)), ((60, 1000), (90, 100))]
+
+
+@pytest.mark.parametrize(("size", "to"), TALL)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tall_boxes_are_narrowed_first_too(
+    tmp_path: Path, orientation: int, size: tuple[int, int], to: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    noise("RGB", size if orientation < 5 else size[::-1]).save(tmp_path / "a.png", exif=exif)
+    check(tmp_path / "a.png", PixelPolicy(), Box(0, 0, *size), *to)
+    check(tmp_path / "a.png", PixelPolicy(), Box(3, 5, size[0] - 2, size[1] - 1), *to)
+
+
+@pytest.mark.parametrize(("size", "to"), TALL)
+def test_a_large_view_is_the_same_whether_its_picture_is_held_or_not(
+    tmp_path: Path, size: tuple[int, int], to: tuple[int, int]
+) -> None:
+    noise("RGB", size).save(tmp_path / "a.png")
+    cache, box = PixelCache(PixelPolicy()), Box(0, 0, *size).as_dict()
+    before = view(cache, tmp_path / "a.png", "key", box, *to)
+    cache.load(tmp_path / "a.png", "key")
+    assert np.array_equal(view(cache, tmp_path / "a.png", "key", box, *to), before)
+
+
+def test_views_of_other_pictures_are_resized_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "LARGE_PX", 100 * 400)
+    noise("RGB", (100, 400)).save(tmp_path / "a.png")
+    found = view(PixelCache(PixelPolicy()), tmp_path / "a.png", "key", Box(0, 0, 100, 400).as_dict(), 32, 24)
+    at_once = noise("RGB", (100, 400)).resize((32, 24), Image.Resampling.LANCZOS)
+    assert np.array_equal(found, at_once)
 
 
 @pytest.mark.parametrize("alpha", ["white", "black", "colour", "mask"])
