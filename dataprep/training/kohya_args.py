@@ -39,10 +39,14 @@ from dataprep.training.kohya_optimizer import (
 )
 
 _TABLES = ("optimizer_args", "block_ranks", "block_alphas", "block_rates")  # settings, not sections
+# What the meaning of other settings hangs on.
+_COMBINED = ("rank", "network", "conv_rank", "optimizer", "unet_rate", "text_encoder_rate", "warmup")
 _REFINED = ("network", "masked")  # the module's network by its arguments; either kind of mask is enough
 
 
-def translate(table: Mapping[str, Any], *, flags: bool = False) -> tuple[dict[str, Any], list[str]]:
+def translate(
+    table: Mapping[str, Any], under: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Our settings from a training file, which may be ours or sd-scripts'.
 
     sd-scripts ignores section names, so its sections are flattened. A file that holds none of its own names
@@ -50,7 +54,8 @@ def translate(table: Mapping[str, Any], *, flags: bool = False) -> tuple[dict[st
 
     Args:
         table: the parsed file.
-        flags: it was typed, not written by a program: what is empty or 0 was meant so, and wins over a file.
+        under: where it was typed, not written by a program, our settings that it changes: what is empty or
+            0 was meant so, and wins over them.
     Returns:
         Our settings, and one line for each thing that was asked for and is not honoured.
     Raises:
@@ -59,7 +64,7 @@ def translate(table: Mapping[str, Any], *, flags: bool = False) -> tuple[dict[st
     if not is_theirs(table):
         return dict(table), []
     flat = flattened(table)
-    if not flags:
+    if under is None:
         flat = {name: value for name, value in flat.items() if not _is_empty(name, value)}
     if wrong := misspelt(flat):
         raise ConfigError(wrong)
@@ -79,13 +84,23 @@ def translate(table: Mapping[str, Any], *, flags: bool = False) -> tuple[dict[st
             continue
         before = dict(ours)
         if name in _SPECIAL:
-            _SPECIAL[name](value, ours, notes)
+            _read_special(name, value, ours, notes)
         else:
             new = RENAMED.get(name, name)
             value = int(value) if new == "token_length" and str(value).isdecimal() else value
             ours[new] = value or (ours.get(new, value) if new == "masked" else value)  # either kind of mask
         _note_who_said(f"{name} = {value!r}", before, ours, said)
-    return _same_meaning(ours, flat, notes), notes + _taken_over(flat)
+    below = {name: value for name, value in (under or {}).items() if name in _COMBINED}
+    found = _same_meaning(below | ours, flat, notes)
+    changed = {name: value for name, value in found.items() if name in ours or below.get(name) != value}
+    return changed, notes + _taken_over(flat)
+
+
+def _read_special(name: str, value: object, ours: dict[str, Any], notes: list[str]) -> None:
+    try:
+        _SPECIAL[name](value, ours, notes)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{name} = {value!r}: not what sd-scripts takes by this name") from error
 
 
 def _is_empty(name: str, value: object) -> bool:
@@ -318,7 +333,8 @@ def _log_with(value: str, ours: dict[str, Any], notes: list[str]) -> None:
 
 
 def _output_dir(value: str, ours: dict[str, Any], notes: list[str]) -> None:
-    notes.append(f"output_dir = {value!r} is not honoured: results go into the prepared folder's model/")
+    if value:
+        notes.append(f"output_dir = {value!r} is not honoured: results go into the prepared folder's model/")
 
 
 def _save_model_as(value: str, ours: dict[str, Any], notes: list[str]) -> None:

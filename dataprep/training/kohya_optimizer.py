@@ -19,6 +19,7 @@ from dataprep.training.kohya_names import (
 
 _KIN = {"prodigy": "prodigy", "dadapt": "dadaptadam"}  # by a part of the name
 _COMMON_ARGUMENTS = frozenset({"weight_decay", "betas", "eps"})
+_OF_KIN = {"prodigy": {"d_coef", "d0"}}
 _HIGH_RATE = 0.01  # beyond, AdamW and its like train nothing but noise
 
 
@@ -33,7 +34,8 @@ def _last_part(name: str) -> str:
 
 def refuse_high_rate(ours: Mapping[str, Any], flat: Mapping[str, Any]) -> None:
     """Stop where AdamW would train at the rate of an optimizer that tunes itself. Raises ConfigError."""
-    rate = max(ours.get("unet_rate") or 0, ours.get("text_encoder_rate") or 0)
+    rates = [ours.get(name) for name in ("unet_rate", "text_encoder_rate")]
+    rate = max((rate for rate in rates if isinstance(rate, int | float)), default=0)
     if is_other_optimizer(flat) and ours["optimizer"] not in SELF_TUNING and rate > _HIGH_RATE:
         raise ConfigError(
             f"optimizer_type = {flat['optimizer_type']!r} is not here, and a rate of {rate:g} is none for "
@@ -49,7 +51,9 @@ def arguments(settings: Mapping[str, Any], notes: list[str], *, other: bool) -> 
         if optimizer == "adafactor" and name in ADAFACTOR_OFF:
             if value:
                 notes.append(f"optimizer_args {name} = {value!r} is not honoured: the rates hold as they are")
-        elif name in IDLE_ARGUMENTS or (other and name not in _COMMON_ARGUMENTS):
+        elif name in IDLE_ARGUMENTS or (
+            other and name not in _COMMON_ARGUMENTS | _OF_KIN.get(optimizer, set())
+        ):
             notes.append(
                 f"optimizer_args {name} = {value!r} is not honoured: {optimizer} has no such argument"
             )

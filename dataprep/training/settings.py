@@ -60,7 +60,7 @@ def load_config(
         module = str(flattened(raw).get("network_module", ""))
         table, more = with_their_defaults(table, module)
         notes += more
-    flags, more = _flags(overrides)
+    flags, more = _flags(overrides, table)
     config = _checked(_joined(table, flags), path)
     return config, notes + more + seldom_meant(config)
 
@@ -82,8 +82,9 @@ def resumed_config(
     """
     known = {name: value for name, value in before.items() if name in TrainConfig.model_fields}
     table, notes = translate(read_toml(path)) if path is not None else ({}, [])
-    flags, more = _flags(overrides)
-    old, new = _checked(known, None), _checked(_joined(_joined(known, table), flags), path)
+    given = _joined(known, table)
+    flags, more = _flags(overrides, given)
+    old, new = _checked(known, None), _checked(_joined(given, flags), path)
     notes += [*more, "goes on with the settings of the run that was stopped, where none are given now"]
     if path is None and own is not None:
         others = [text for text in _differing(load_config(own)[0], old) if "embedding_init" not in text]
@@ -125,9 +126,11 @@ def seldom_meant(config: TrainConfig) -> list[str]:
     return found
 
 
-def _flags(overrides: Mapping[str, object] | Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def _flags(
+    overrides: Mapping[str, object] | Sequence[str], under: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     given = overrides if isinstance(overrides, Mapping) else dict(map(_assignment, overrides))
-    return translate(given, flags=True)
+    return translate(given, under)
 
 
 def _joined(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
