@@ -138,8 +138,10 @@ def _hand_over(found: dict[Image, History], event: Event) -> None:
             handed = {number: scaled(what, event.get("box_scale")) for number, what in handed.items()}
         if not follows and summed(own).state is not None:  # whether this one stays is decided
             handed = {number: _without(what, "state") for number, what in handed.items()}
-        # A second line on the same file tells what the first did not know: its size.
-        found[new, name] = own | handed if follows else handed | own
+        # A second line on the same file tells what the first did not know: its size. What was decided on
+        # this very content comes back to it as it was.
+        decided_here = {number: what for number, what in own.items() if what.get("image") == new}
+        found[new, name] = (own | handed if follows else handed | own) | decided_here
 
 
 def summed(history: Mapping[int, Event], start: Hand | None = None) -> Hand:

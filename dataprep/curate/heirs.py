@@ -326,7 +326,10 @@ def box_scale(old: Row, new: Row) -> tuple[float, float] | None:
 
 
 def lost_edits(
-    histories: Mapping[Image, History], passed_on: Mapping[str, str], now: Iterable[str]
+    histories: Mapping[Image, History],
+    passed_on: Mapping[str, str],
+    now: Iterable[str],
+    known: Iterable[str] | None = None,
 ) -> list[Image]:
     """Contents that are nowhere and whose decisions nothing holds.
 
@@ -334,16 +337,27 @@ def lost_edits(
         histories: all decisions.
         passed_on: contents whose decisions went over -> to which; these answer for them.
         now: sha256 of contents that there are.
+        known: of those that are known by name and look; only they answer for others. None: all.
     """
     now, held = {*now}, defaultdict[str, set[int]](set)
+    answering = None if known is None else {*known} | now
     for (sha256, _), history in histories.items():
         held[sha256].update(history)
     here = set[int]().union(*(held[sha256] for sha256 in now if sha256 in held))
-    return [
+
+    def answered(sha256: str) -> set[int]:
+        other = passed_on.get(sha256, "")
+        return held.get(other, set()) if answering is None or other in answering else set()
+
+    lost = [
         image
         for image, history in histories.items()
-        if image[0] not in now and not _places(history) <= here | held.get(passed_on.get(image[0], ""), set())
+        if image[0] not in now and not _places(history) <= here | answered(image[0])
     ]
+    if answering is None:
+        return lost
+    by_known = set[int]().union(*(held[sha256] for sha256, _ in lost if sha256 in answering))
+    return [image for image in lost if image[0] in answering or not _places(histories[image]) <= by_known]
 
 
 def _places(history: History) -> set[int]:

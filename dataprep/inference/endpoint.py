@@ -36,7 +36,8 @@ _OF_ALL_CODES: Final = frozenset(
 _LONGEST_WAIT_S: Final = 60.0
 _LONGEST_QUOTE: Final = 300  # characters of what the server says
 _JPEG_QUALITY: Final = 95
-_THOUGHTS: Final = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # of models that reason aloud
+# Of models that reason aloud; a chat template may have taken the start.
+_THOUGHTS: Final = re.compile(r"(?:^.*</think(?:ing)?>|<think(?:ing)?>.*\Z)", re.DOTALL | re.IGNORECASE)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[。！？]")
 
 

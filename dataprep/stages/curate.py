@@ -148,13 +148,14 @@ class Curate(Stage, frozen=True):
     ) -> tuple[Plan, list[str], Mapping[str, bool]]:
         """What people decided, what to tell them of it, contents whose decisions nothing holds: if edited."""
         start, now = raw_hands(rows, self.captions), {row["sha256"] for row in rows}
+        seen = {row["sha256"] for row in known.rows}
 
         def planned_with(pairs: list[tuple[Row, Row]]) -> Plan:
             moved = [(row["path"], old["sha256"], row["sha256"], size_change(old, row)) for old, row in pairs]
             return plan(context.out, self.lead, start, moved, self.caption_encoding)
 
         def lost_in(planned: Plan) -> list[Image]:
-            return lost_edits(planned.histories, planned.passed_on, now)
+            return lost_edits(planned.histories, planned.passed_on, now, seen)
 
         changed = by_name(known, rows)
         planned = planned_with(changed)

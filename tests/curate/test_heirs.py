@@ -188,6 +188,37 @@ def test_a_crop_by_hand_does_not_go_over_to_another_shape(hand_work: Any) -> Non
     assert hand_work.row("001.png")["hand_box"] is None
 
 
+def test_a_crop_by_hand_comes_back_with_the_picture(hand_work: Any) -> None:
+    box = {"left": 100, "top": 60, "right": 300, "bottom": 260}
+    hand_work.run()
+    append(hand_work.out, [decision((hand_work.row("001.png")["sha256"], ""), "command", box=box)])
+    hand_work.run()
+    data = (hand_work.raw / "001.png").read_bytes()
+    with Image.open(hand_work.raw / "001.png") as image:
+        image.crop((0, 0, image.width, image.height * 9 // 10)).save(hand_work.raw / "001.png")
+    hand_work.run()
+    (hand_work.raw / "001.png").write_bytes(data)
+    for _ in range(2):
+        hand_work.run()
+        assert hand_work.row("001.png")["hand_box"] == box
+
+
+def test_edits_outlive_a_round_trip_between_two_files(edited: Any) -> None:
+    raw, shelf = edited.raw, edited.raw.parent
+    edited.enlarge("000.png", "b.png", 2)
+    with Image.open(raw / "000.png") as image:
+        image.save(raw / "j.webp", lossless=False, quality=95)
+    for name in ("b.png", "j.webp"):
+        (raw / name).rename(shelf / name)
+    edited.run()
+    for old, new in (("000.png", "j.webp"), ("j.webp", "000.png"), ("000.png", "b.png")):
+        (raw / old).rename(shelf / old)
+        (shelf / new).rename(raw / new)
+        edited.run()
+        assert "my hat" in edited.text(new)
+    assert not [found for found in check(edited.out) if found.code == "lost-edits"]
+
+
 def test_a_tag_from_beside_a_copy_that_is_gone_is_nobodys_edit(hand_work: Any) -> None:
     beside = hand_work.raw / "big.txt"
     hand_work.enlarge("000.png", "big.png", 2)

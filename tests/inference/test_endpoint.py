@@ -193,6 +193,8 @@ def test_an_answer_without_a_sentence_is_told_with_its_reason(server: Server, sl
         ("A girl waves. She is standing in the", "length", "A girl waves."),
         ("Version 1.5 of it. Then", "length", "Version 1.5 of it."),
         ("<think>What is this? A hat.</think>\nA hat.", "stop", "A hat."),
+        ("What is this? A hat.</THINK> A hat.", "stop", "A hat."),
+        ("<thinking>A cat?</thinking><thinking>A hat.</thinking>A hat.", "stop", "A hat."),
         ("A girl waves", "stop", "A girl waves"),
     ],
 )
