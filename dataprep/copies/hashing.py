@@ -15,6 +15,7 @@ _SIDE = 32  # px of the grey thumbnail; its DCT's lowest 8x8 make the hash
 _LOW = 8
 _NESTED_BORDERS = 3
 _BLED_PX, _BLED_SHARE = 4, 0.02  # lines, share of a side
+_BLENDED_PX, _BLENDED_SHARE = 2, 0.01  # px, share of the shorter side
 _ONE_BLOCK = 2**22  # px that Pillow surely holds in one piece
 _TIE = (
     1e-5  # coefficients this near to the median lie on a side by rounding; the least true gap is far larger
@@ -119,9 +120,17 @@ def trimmed(
         least_share: each side keeps at least this share of its length, else it is not trimmed further.
     """
     grey = pixels_of(image.convert("L") if light is None else light)
-    left, top, right, bottom = 0, 0, image.width, image.height
+    whole = box = (0, 0, image.width, image.height)
+    blended = max(_BLENDED_PX, round(_BLENDED_SHARE * min(image.size)))
+    cut = [False] * 4  # which sides were
     for _ in range(_NESTED_BORDERS):
+        # Between two borders lie lines of neither, made by reducing or by JPEG: the next one begins behind.
+        left, top, right, bottom = (
+            side + (blended if i < 2 else -blended) * cut[i] for i, side in enumerate(box)
+        )
         inner = grey[top:bottom, left:right]
+        if not inner.size:
+            break
         cuts = [_run(lines, tolerance) for lines in (inner.T, inner, inner.T[::-1], inner[::-1])]
         if any(cuts):
             cuts = _of_one_colour(np.asarray(image.crop((left, top, right, bottom))), cuts, tolerance)
@@ -129,9 +138,8 @@ def trimmed(
         small = new[2] - new[0] < least_share * image.width or new[3] - new[1] < least_share * image.height
         if not any(cuts) or small:
             break
-        left, top, right, bottom = new
-    whole = (left, top, right, bottom) == (0, 0, image.width, image.height)
-    return image if whole else image.crop((left, top, right, bottom))
+        box, cut = new, [was or now > 0 for was, now in zip(cut, cuts, strict=True)]
+    return image if box == whole else image.crop(box)
 
 
 def _run(lines: NDArray[np.uint8], tolerance: int) -> int:

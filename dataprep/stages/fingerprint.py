@@ -22,7 +22,7 @@ class Fingerprint(Stage, frozen=True):
     """Settings of the measurements."""
 
     name: ClassVar[str] = "fingerprint"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     scope = "row"
     needs: ClassVar[pa.Schema] = pa.schema([("pixels_key", pa.string())])
     adds: ClassVar[pa.Schema] = pa.schema(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
+
 import imagehash
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from dataprep.copies import hashing
 
@@ -72,6 +74,20 @@ def test_a_thing_of_the_grounds_grey_is_no_border(
     assert hashing.trimmed(fringed).width == alone
     picture.paste(thing, (20, 40, 60, 100))
     assert hashing.trimmed(picture).width == alone + 70
+
+
+@pytest.mark.parametrize("border", ["pink", "black"])
+def test_a_plain_ground_within_a_border_is_trimmed_too_in_a_reduced_copy(border: str) -> None:
+    picture = Image.new("RGB", (300, 240), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((90, 40, 210, 200), fill="black")
+    draw.rectangle((130, 80, 170, 190), fill="red")
+    framed_copy = ImageOps.expand(picture, 24, border).resize((174, 144), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    framed_copy.save(file, "JPEG", quality=75)
+    copy = hashing.trimmed(Image.open(file).convert("RGB"))
+    alone = hashing.trimmed(picture)
+    assert copy.size == pytest.approx((alone.width / 2, alone.height / 2), abs=3)
 
 
 def test_without_borders_nothing_is_trimmed() -> None:
